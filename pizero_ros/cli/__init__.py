@@ -1,0 +1,1 @@
+"""The ``pizero`` command, one file a verb."""

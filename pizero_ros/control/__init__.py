@@ -1,0 +1,1 @@
+"""From chunks to commands that a controller accepts and a robot survives."""

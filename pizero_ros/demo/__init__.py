@@ -1,0 +1,1 @@
+"""The demonstration: robots and policy as separate processes, watched and reported on."""

@@ -1,0 +1,1 @@
+"""What a robot is: one YAML file, read and validated in one place."""

@@ -1,0 +1,1 @@
+"""The torch π0; nothing on the robot imports this."""

@@ -1,0 +1,1 @@
+"""ROS 2 nodes: they translate messages and own threads and timers, nothing else."""

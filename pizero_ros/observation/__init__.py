@@ -1,0 +1,1 @@
+"""Sensor streams on their own clocks, gathered into one observation."""

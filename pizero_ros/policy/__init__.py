@@ -1,0 +1,1 @@
+"""Bundles and the ONNX Runtime policy that runs them."""

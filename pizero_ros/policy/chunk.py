@@ -1,0 +1,37 @@
+"""One chunk of actions and when it belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """A policy's answer to one observation.
+
+    Attributes:
+        observed_ns: Stamp of the observation; action k belongs to ``observed_ns + k / rate_hz``.
+        rate_hz: Action rate.
+        actions: float64 [H, action width], robot vector (before an embodiment's joint mapping).
+        model_actions: float32 [H, action_dim], what the model returned (normalised, padded).
+        durations_s: Phase name → seconds (``preprocess``, ``observe``, ``denoise``, …).
+        sequence: Number of the chunk since activation.
+        epoch: Prompt and reset generation it was asked for in.
+    """
+
+    observed_ns: int
+    rate_hz: float
+    actions: npt.NDArray[np.float64]
+    model_actions: npt.NDArray[np.float32]
+    durations_s: Mapping[str, float] = field(default_factory=dict)
+    sequence: int = 0
+    epoch: int = 0
+
+    @property
+    def horizon(self) -> int:
+        """Number of actions."""
+        return len(self.actions)

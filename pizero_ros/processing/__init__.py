@@ -1,0 +1,1 @@
+"""Every transform between robot and model, with its inverse beside it."""

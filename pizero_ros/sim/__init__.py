@@ -1,0 +1,1 @@
+"""Simulated robots of primitive shapes on plain MuJoCo."""
