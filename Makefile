@@ -1,0 +1,36 @@
+# make demo   set up, build, run the policy on the three simulated robots, write out/demo/
+# make test   set up, build, run the tests
+# make lint   ruff and mypy
+# make build  set up and build only
+#
+# WHEELS=kilted make test   the same on ROS 2 Kilted wheels
+# make demo BAG=<folder> EMBODIMENT=<name or file>   the same from a recorded bag
+# A sourced ROS 2 (ROS_DISTRO set) is used instead of the wheels.
+
+PYTHON ?= python3
+WHEELS ?= jazzy
+OUT ?= out/demo
+SECONDS_PER_ROBOT ?= 10
+export PIZERO_VARIANT = $(if $(ROS_DISTRO),,$(filter-out jazzy,$(WHEELS)))
+WITH_ROS = tools/with_ros
+
+.DEFAULT_GOAL := demo
+.PHONY: build demo test lint clean
+
+build:
+	@$(PYTHON) tools/setup_environment.py --wheels $(WHEELS)
+
+demo: build
+	@$(WITH_ROS) pizero demo --out $(OUT) --seconds $(SECONDS_PER_ROBOT) \
+	  $(if $(BAG),--bag $(BAG)) $(foreach name,$(EMBODIMENT),--embodiment $(name))
+
+test: build
+	@$(WITH_ROS) pytest $(PYTEST_ARGS)
+
+lint: build
+	@$(WITH_ROS) ruff check .
+	@$(WITH_ROS) ruff format --check .
+	@$(WITH_ROS) mypy
+
+clean:
+	rm -rf .venv .venv-kilted build build-kilted install install-kilted log out .cache
