@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SCHEMA = 1
 VECTOR_DIM = 18
@@ -18,6 +20,7 @@ StateField = Literal['position', 'velocity', 'effort']
 OutputKind = Literal['joint_trajectory', 'twist', 'gripper']
 TwistMessage = Literal['twist', 'twist_stamped']
 GripperMessage = Literal['joint_trajectory', 'float64_multi_array']
+GroupMessage = Literal['joint_trajectory', 'twist', 'twist_stamped', 'float64_multi_array']
 
 TWIST_AXES = ('linear.x', 'linear.y', 'linear.z', 'angular.x', 'angular.y', 'angular.z')
 """Names that joints of a ``twist`` group and of an ``odometry`` source may have (REP 103)."""
@@ -106,7 +109,7 @@ class ActionGroup:
     name: str
     output: OutputKind
     topic: str
-    message: Literal['joint_trajectory', 'twist', 'twist_stamped', 'float64_multi_array']
+    message: GroupMessage
     frame_id: str
     joints: tuple[ActionJoint, ...]
     velocities: bool

@@ -1,0 +1,76 @@
+"""The policy node alone, for any robot: what every other launch file of this package includes."""
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import LifecycleNode
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
+
+ARGUMENTS = (
+    ('embodiment', None, 'name or YAML file of the robot'),
+    ('bundle', None, 'folder of the policy bundle (pizero export)'),
+    ('prompt', '', 'instruction until one arrives on ~/prompt'),
+    ('scheduling', 'async', 'open_loop or async'),
+    ('dry_run', 'false', 'compute everything, send nothing, until ~/enable says so'),
+    ('provider', 'auto', 'ONNX Runtime provider: auto, cpu, cuda, tensorrt'),
+    ('noise', 'gaussian', 'initial noise: gaussian, or continuous for untrained bundles'),
+    ('noise_seed', '0', 'seed of the noise'),
+    ('namespace', '', 'namespace of the node'),
+    ('use_sim_time', 'false', 'follow /clock'),
+    ('autostart', 'true', 'configure and activate at once'),
+    ('log_level', 'info', 'debug, info, warn, error'),
+    ('dds_profile', '', 'Fast DDS profile; empty: the shared-memory profile of this package'),
+)
+
+PARAMETERS = {
+    'embodiment': str,
+    'bundle': str,
+    'prompt': str,
+    'scheduling': str,
+    'dry_run': bool,
+    'provider': str,
+    'noise': str,
+    'noise_seed': int,
+    'use_sim_time': bool,
+    'autostart': bool,
+}
+
+
+def dds_profile(context):
+    """Point both generations of Fast DDS at the profile; without it raw images get lost."""
+    chosen = LaunchConfiguration('dds_profile').perform(context) or PathJoinSubstitution(
+        [FindPackageShare('pizero_ros'), 'config', 'fastdds_shm.xml']
+    ).perform(context)
+    return [
+        SetEnvironmentVariable('FASTRTPS_DEFAULT_PROFILES_FILE', chosen),
+        SetEnvironmentVariable('FASTDDS_DEFAULT_PROFILES_FILE', chosen),
+    ]
+
+
+def generate_launch_description():
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, default, description in ARGUMENTS
+            ),
+            OpaqueFunction(function=dds_profile),
+            LifecycleNode(
+                package='pizero_ros',
+                executable='policy_node',
+                name='policy_node',
+                namespace=LaunchConfiguration('namespace'),
+                output='screen',
+                emulate_tty=True,
+                parameters=[
+                    {
+                        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+                        for name, kind in PARAMETERS.items()
+                    }
+                ],
+                arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
+            ),
+        ]
+    )

@@ -1,0 +1,96 @@
+"""A simulated robot and the policy on it.
+
+Without ``bundle:=…`` an untrained bundle is exported first (needs PyTorch): the robot then moves
+smoothly and to no purpose.
+"""
+
+from pathlib import Path
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
+from launch.event_handlers import OnProcessExit
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
+
+from launch import LaunchDescription
+
+
+def policy(bundle, noise):
+    return IncludeLaunchDescription(
+        PathJoinSubstitution([FindPackageShare('pizero_ros'), 'launch', 'policy.launch.py']),
+        launch_arguments={'bundle': bundle, 'noise': noise}.items(),
+    )
+
+
+def with_bundle(context):
+    """Start the policy, after the export of an untrained bundle where none is given."""
+    bundle = LaunchConfiguration('bundle').perform(context)
+    if bundle:
+        return [policy(bundle, LaunchConfiguration('noise'))]
+    embodiment = LaunchConfiguration('embodiment').perform(context)
+    cached = Path.home() / '.cache' / 'pizero_ros' / f'untrained_{Path(embodiment).stem}'
+    start = policy(str(cached), 'continuous')
+    if (cached / 'policy.yaml').is_file():
+        return [LogInfo(msg=f'untrained bundle {cached}'), start]
+    export = ExecuteProcess(
+        cmd=[
+            ExecutableInPackage(executable='pizero', package='pizero_ros'),
+            *('export', '--random', 'tiny', '--embodiment', embodiment, '--out', str(cached)),
+        ],
+        output='screen',
+    )
+
+    def exported(event, _context):
+        return [start] if event.returncode == 0 else [Shutdown(reason='the export failed')]
+
+    return [
+        LogInfo(msg=f'no bundle given: exporting an untrained one to {cached}'),
+        export,
+        RegisterEventHandler(OnProcessExit(target_action=export, on_exit=exported)),
+    ]
+
+
+def generate_launch_description():
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                'embodiment',
+                default_value='sim_single_arm',
+                description='sim_single_arm, sim_dual_arm or sim_mobile',
+            ),
+            DeclareLaunchArgument(
+                'bundle', default_value='', description='policy bundle; empty: an untrained one'
+            ),
+            DeclareLaunchArgument('noise', default_value='gaussian'),
+            DeclareLaunchArgument('namespace', default_value=''),
+            DeclareLaunchArgument('use_sim_time', default_value='false'),
+            DeclareLaunchArgument('log_level', default_value='info'),
+            OpaqueFunction(function=with_bundle),
+            Node(
+                package='pizero_ros',
+                executable='sim_robot',
+                name='sim_robot',
+                namespace=LaunchConfiguration('namespace'),
+                output='screen',
+                emulate_tty=True,
+                parameters=[
+                    {
+                        'embodiment': LaunchConfiguration('embodiment'),
+                        'use_sim_time': ParameterValue(
+                            LaunchConfiguration('use_sim_time'), value_type=bool
+                        ),
+                    }
+                ],
+                arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
+            ),
+        ]
+    )

@@ -1,0 +1,22 @@
+"""The policy on a robot with one arm."""
+
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.substitutions import PathJoinSubstitution
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
+
+
+def generate_launch_description():
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                'embodiment', default_value='ur5e', description='name or YAML file of the robot'
+            ),
+            IncludeLaunchDescription(
+                PathJoinSubstitution(
+                    [FindPackageShare('pizero_ros'), 'launch', 'policy.launch.py']
+                )
+            ),
+        ]
+    )
