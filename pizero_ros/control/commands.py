@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,7 @@ class GripperGoal:
     stamp_ns: int
     joint_names: tuple[str, ...]
     positions: npt.NDArray[np.float64]
+
+
+Command = TrajectoryCommand | TwistCommand | GripperGoal
+"""Anything that the control layer sends."""

@@ -1,0 +1,319 @@
+"""The safety gate: the last thing before a publisher; no setting turns it off."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from pizero_ros.control.commands import GripperGoal, TrajectoryCommand, TwistCommand
+from pizero_ros.control.joint_values import JointValues
+from pizero_ros.control.trajectory import waypoint_velocities
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pizero_ros.control.executing import CurrentCommand
+    from pizero_ros.embodiment.schema import Embodiment
+
+CHUNK = 'chunk'
+"""Group name under which interventions on a whole chunk are counted."""
+
+OBSERVATION = 'observation'
+"""Group name under which refused observations are counted."""
+
+NO_POSITION = ('no_position', 'no command was sent yet and not every joint is measured')
+"""Reason and text for a group of which nobody knows where it is."""
+
+_ROUNDING = 1.0 + 1e-9
+"""Slack on speeds, which are differences: a trajectory at its limit is not an intervention."""
+
+CommandT = TypeVar('CommandT', TrajectoryCommand, TwistCommand, GripperGoal)
+
+
+class Intervention(NamedTuple):
+    """One thing the gate changed, refused or noticed.
+
+    Attributes:
+        group: Action group, or ``chunk`` or ``observation``.
+        reason: ``non_finite``, ``position``, ``velocity``, ``acceleration``, ``max_step``,
+            ``no_position``, ``starved``, or what a refused observation suffers from.
+        text: One line for the log, with joint and numbers.
+    """
+
+    group: str
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class GateResult(Generic[CommandT]):
+    """What the gate lets through.
+
+    Attributes:
+        command: The command to send, None if it is refused.
+        interventions: What happened to it; may be non-empty for a command that is let through.
+    """
+
+    command: CommandT | None
+    interventions: tuple[Intervention, ...] = ()
+
+    @property
+    def hold(self) -> bool:
+        """Whether the robot must hold instead."""
+        return self.command is None
+
+
+class SafetyGate:
+    """Checks every command of one embodiment and counts what it had to do.
+
+    A command is refused if it is not finite or if it starts too far from the current command.
+    It is altered if it leaves the position limits (clamped) or the velocity limits (each step
+    shortened to what the limit allows, the next one starting where it ended). Acceleration is
+    measured and reported only. Inputs are never changed. One intervention is counted per command
+    and reason, however many waypoints it touches; its text says how many.
+
+    Not thread-safe; the ``Commander`` that owns it holds a lock.
+
+    Attributes:
+        interventions: Number of interventions by (group, reason).
+        last: The latest one, None if there was none.
+    """
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        self._values = {group.name: JointValues(group) for group in embodiment.actions}
+        self.interventions: Counter[tuple[str, str]] = Counter()
+        self.last: Intervention | None = None
+
+    def note(self, group: str, reason: str, text: str) -> Intervention:
+        """Count an intervention that was decided elsewhere, such as a refused observation."""
+        self.last = Intervention(group, reason, text)
+        self.interventions[group, reason] += 1
+        return self.last
+
+    def chunk(self, actions: npt.NDArray[np.float64]) -> Intervention | None:
+        """Refuse a chunk (float64 [H, action width]) that holds any non-finite value."""
+        finite = np.isfinite(actions)
+        if finite.all():
+            return None
+        step, column = np.argwhere(~finite)[0]
+        count = finite.size - np.count_nonzero(finite)
+        text = f'{count} of {finite.size} actions not finite, first at step {step} value {column}'
+        return self.note(CHUNK, 'non_finite', text)
+
+    def trajectory(
+        self, command: TrajectoryCommand, current: CurrentCommand
+    ) -> GateResult[TrajectoryCommand]:
+        """Check a trajectory that starts from the current command.
+
+        Args:
+            command: The trajectory; its ``time_from_start_ns`` are above 0.
+            current: Command of its group at its stamp.
+
+        Returns:
+            The trajectory within limits, or a refusal.
+        """
+        values = self._values[command.group]
+        notes: list[Intervention] = []
+        asked = command.positions
+        if not self._finite(command, current.positions, asked, command.velocities, notes):
+            return GateResult(None, tuple(notes))
+        step = np.abs(asked[0] - current.positions)
+        if (step > values.max_step * _ROUNDING).any():
+            joint = int(np.argmax(step - values.max_step))
+            text = (
+                f'{values.names[joint]}: first waypoint is {step[joint]:.4g} from the current '
+                f'command, at most {values.max_step[joint]:.4g} is allowed'
+            )
+            return GateResult(None, (self.note(command.group, 'max_step', text),))
+        positions = self._within(values, asked, 'position', values.lower, values.upper, notes)
+        step_s = np.diff(command.time_from_start_ns, prepend=0)[:, None] * 1e-9
+        positions = self._slowed(values, positions, step_s, current.positions, notes)
+        self._report_acceleration(values, positions, step_s, current, notes)
+        velocities = command.velocities
+        if positions is asked:
+            if velocities is None or (np.abs(velocities) <= values.velocity * _ROUNDING).all():
+                return GateResult(command, tuple(notes))
+            notes.append(self.note(command.group, 'velocity', 'waypoint velocities too high'))
+        if velocities is not None:
+            velocities = waypoint_velocities(
+                positions, command.time_from_start_ns, current.positions
+            )
+        return GateResult(
+            replace(command, positions=positions, velocities=velocities), tuple(notes)
+        )
+
+    def hold(self, command: TrajectoryCommand) -> GateResult[TrajectoryCommand]:
+        """Check a hold: finite only, because moving into the limits would not be holding."""
+        notes: list[Intervention] = []
+        finite = self._finite(command, command.positions, command.positions, None, notes)
+        return GateResult(command if finite else None, tuple(notes))
+
+    def limited(
+        self, group: str, asked: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], tuple[Intervention, ...]]:
+        """Clamp what a stream will send of a chunk, so that it is counted once and not per tick.
+
+        Args:
+            group: A twist group (clamped to its velocities) or a gripper group (to its positions).
+            asked: float64 [N, J], raw units, finite.
+
+        Returns:
+            float64 [N, J] within limits (the same array if it already was), and interventions.
+        """
+        values = self._values[group]
+        notes: list[Intervention] = []
+        return self._clamped(values, asked, notes), tuple(notes)
+
+    def twist(
+        self,
+        command: TwistCommand,
+        previous: npt.NDArray[np.float64],
+        elapsed_ns: int,
+    ) -> GateResult[TwistCommand]:
+        """Check a base command: finite, velocity limit, and acceleration ramp where given.
+
+        Args:
+            command: The command.
+            previous: float64 [J], what was sent last, zeros if nothing was.
+            elapsed_ns: Time since then.
+
+        Returns:
+            The command within limits, or a refusal. Zero for a stop is never ramped: build it
+            with ``stop``.
+        """
+        values = self._values[command.group]
+        notes: list[Intervention] = []
+        if not self._finite(command, previous, command.values, None, notes):
+            return GateResult(None, tuple(notes))
+        sent = self._clamped(values, command.values[None], notes)[0]
+        # At least 1 ns, because no limit (inf) times no time is not a number.
+        change = values.acceleration * (max(elapsed_ns, 1) * 1e-9)
+        if (np.abs(sent - previous) > change * _ROUNDING).any():
+            joint = int(np.argmax(np.abs(sent - previous) - change))
+            text = (
+                f'{values.names[joint]}: change from {previous[joint]:.4g} to {sent[joint]:.4g} '
+                f'ramped by {change[joint]:.4g}'
+            )
+            notes.append(self.note(command.group, 'acceleration', text))
+            sent = np.clip(sent, previous - change, previous + change)
+        return GateResult(replace(command, values=sent), tuple(notes))
+
+    def stop(self, group: str, now_ns: int) -> TwistCommand:
+        """Return the command that stops a base at once."""
+        names = self._values[group].names
+        return TwistCommand(group, now_ns, names, np.zeros(len(names)))
+
+    def gripper(self, goal: GripperGoal) -> GateResult[GripperGoal]:
+        """Check a gripper goal: finite, and within the position limits."""
+        notes: list[Intervention] = []
+        if not self._finite(goal, goal.positions, goal.positions, None, notes):
+            return GateResult(None, tuple(notes))
+        positions = self._clamped(self._values[goal.group], goal.positions[None], notes)[0]
+        return GateResult(replace(goal, positions=positions), tuple(notes))
+
+    def _finite(
+        self,
+        command: TrajectoryCommand | TwistCommand | GripperGoal,
+        start: npt.NDArray[np.float64],
+        asked: npt.NDArray[np.float64],
+        velocities: npt.NDArray[np.float64] | None,
+        notes: list[Intervention],
+    ) -> bool:
+        """Note and return False if any number of a command is not finite."""
+        parts = (start, asked) if velocities is None else (start, asked, velocities)
+        if all(np.isfinite(part).all() for part in parts):
+            return True
+        notes.append(self.note(command.group, 'non_finite', 'a command that is not finite'))
+        return False
+
+    def _clamped(
+        self,
+        values: JointValues,
+        asked: npt.NDArray[np.float64],
+        notes: list[Intervention],
+    ) -> npt.NDArray[np.float64]:
+        """Clamp streamed values [N, J] to the limits of their kind of output."""
+        if values.group.output == 'twist':
+            speed = values.velocity
+            return self._within(values, asked, 'velocity', -speed, speed, notes)
+        return self._within(values, asked, 'position', values.lower, values.upper, notes)
+
+    def _within(
+        self,
+        values: JointValues,
+        asked: npt.NDArray[np.float64],
+        reason: str,
+        lower: npt.NDArray[np.float64],
+        upper: npt.NDArray[np.float64],
+        notes: list[Intervention],
+    ) -> npt.NDArray[np.float64]:
+        """Clamp [N, J] values; the same array comes back if nothing was outside."""
+        outside = (asked < lower) | (asked > upper)
+        if not outside.any():
+            return asked
+        clamped = np.clip(asked, lower, upper)
+        step, joint = np.unravel_index(np.argmax(np.abs(asked - clamped)), asked.shape)
+        text = (
+            f'{values.names[joint]}: {reason} {asked[step, joint]:.4g} clamped to '
+            f'{clamped[step, joint]:.4g}, {int(outside.any(axis=1).sum())} of {len(asked)} steps'
+        )
+        notes.append(self.note(values.group.name, reason, text))
+        return clamped
+
+    def _slowed(
+        self,
+        values: JointValues,
+        positions: npt.NDArray[np.float64],
+        step_s: npt.NDArray[np.float64],
+        current: npt.NDArray[np.float64],
+        notes: list[Intervention],
+    ) -> npt.NDArray[np.float64]:
+        """Shorten each step to what the velocity limit allows; the same array if none was."""
+        allowed = values.velocity * step_s
+        moved = np.abs(np.diff(positions, axis=0, prepend=current[None]))
+        too_fast = moved > allowed * _ROUNDING
+        if not too_fast.any():
+            return positions
+        step, joint = np.unravel_index(np.argmax(moved - allowed), moved.shape)
+        text = (
+            f'{values.names[joint]}: {moved[step, joint] / step_s[step, 0]:.4g} per second, at '
+            f'most {values.velocity[joint]:.4g} is allowed, '
+            f'{int(too_fast.any(axis=1).sum())} of {len(positions)} steps'
+        )
+        notes.append(self.note(values.group.name, 'velocity', text))
+        slowed = np.empty_like(positions)
+        reached = current
+        for k in range(len(positions)):
+            reached = reached + np.clip(positions[k] - reached, -allowed[k], allowed[k])
+            slowed[k] = reached
+        return slowed
+
+    def _report_acceleration(
+        self,
+        values: JointValues,
+        positions: npt.NDArray[np.float64],
+        step_s: npt.NDArray[np.float64],
+        current: CurrentCommand,
+        notes: list[Intervention],
+    ) -> None:
+        """Note accelerations above the limit; the speed of a step counts at its middle."""
+        if not np.isfinite(values.acceleration).any():
+            return
+        speed = np.diff(positions, axis=0, prepend=current.positions[None]) / step_s
+        change = np.abs(np.diff(speed, axis=0, prepend=current.velocities[None]))
+        # The speed before the first waypoint is taken one later step back: the first step may be
+        # arbitrarily short.
+        typical = step_s[1:2] if len(step_s) > 1 else step_s
+        middle = (step_s + np.concatenate([typical, step_s[:-1]])) / 2.0
+        excess = change / middle / values.acceleration
+        if excess.max() <= 1.0 + 1e-6:
+            return
+        step, joint = np.unravel_index(np.argmax(excess), excess.shape)
+        text = (
+            f'{values.names[joint]}: {change[step, joint] / middle[step, 0]:.4g} per second '
+            f'squared at step {step}, limit {values.acceleration[joint]:.4g}, not altered'
+        )
+        notes.append(self.note(values.group.name, 'acceleration', text))
