@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+    import numpy.typing as npt
 
 Result = TypeVar('Result')
 
@@ -46,9 +48,7 @@ class Frame:
         """Return the image, uint8 [H, W, 3] RGB."""
         return self.derived('rgb', lambda _: self._decode())
 
-    def derived(
-        self, key: object, compute: Callable[[Frame], Result]
-    ) -> Result:
+    def derived(self, key: object, compute: Callable[[Frame], Result]) -> Result:
         """Return ``compute(self)``, computed once per ``key``."""
         with self._lock:
             if key not in self._results:
@@ -69,6 +69,10 @@ class Observation:
         state_mapped: bool [vector_dim], True where a joint wrote the value.
         prompt: Instruction in force.
         ages_s: Stream (topic) → age in seconds when the observation was taken.
+        faults: Stream (topic) → why an optional camera was left out: ``missing``, ``stale``,
+            ``future``, ``skewed``, ``undecodable``, ``black`` or ``frozen``.
+        epoch: Number of clock resets before it; a chunk of an earlier epoch belongs to a
+            timeline that is gone.
     """
 
     stamp_ns: int
@@ -78,6 +82,8 @@ class Observation:
     state_mapped: npt.NDArray[np.bool_]
     prompt: str
     ages_s: Mapping[str, float] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+    epoch: int = 0
 
     @property
     def skew_s(self) -> float:

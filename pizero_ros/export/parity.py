@@ -1,0 +1,231 @@
+"""The proof that a bundle's graphs compute what torch computes."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from pizero_ros.errors import ExportError
+from pizero_ros.export.graphs import DENOISE, OBSERVE, cache_names
+from pizero_ros.model.flow_time import euler_grid
+from pizero_ros.model.pi0 import Cache, Conditioning
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pizero_ros.model.architecture import Architecture
+    from pizero_ros.model.pi0 import Pi0
+
+VELOCITY_TOLERANCE = 1e-4
+SAMPLE_TOLERANCE = 1e-3
+
+_STAGES = ('key', 'value', 'velocity', 'sample')
+_FLOW_TIMES = (1.0, 0.35, 0.001)
+_SHORT_PROMPT = 2
+"""Tokens of the shortest prompt that there is: the start token and the newline."""
+
+
+class _Graphs:
+    """Both graphs in ONNX Runtime on the CPU, without the runtime that the robot uses."""
+
+    def __init__(self, folder: Path, depth: int) -> None:
+        self._observe = _session(folder / OBSERVE)
+        self._denoise = _session(folder / DENOISE)
+        self._names = cache_names(depth)
+
+    def observe(self, seen: Conditioning) -> dict[str, npt.NDArray[np.float32]]:
+        """Compute the cache of cameras and tokens that are all valid."""
+        feed = {
+            'images': seen.images[0].numpy(),
+            'tokens': seen.tokens.numpy(),
+            'state': seen.state.numpy(),
+        }
+        return dict(zip(self._names, self._observe.run(list(self._names), feed), strict=True))
+
+    def denoise(
+        self, cache: dict[str, npt.NDArray[np.float32]], x_t: torch.Tensor, t: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute the velocity."""
+        feed = {**cache, 'x_t': x_t.numpy(), 't': t.numpy()}
+        return torch.from_numpy(self._denoise.run(['velocity'], feed)[0])
+
+    def sample(
+        self, cache: dict[str, npt.NDArray[np.float32]], noise: torch.Tensor, steps: int
+    ) -> torch.Tensor:
+        """Run the Euler steps."""
+        x_t, dt = noise, torch.tensor(-1.0 / steps, dtype=torch.float32)
+        for time in euler_grid(steps):
+            t = torch.full(x_t.shape[:2], time, dtype=torch.float32)
+            x_t = x_t + dt * self.denoise(cache, x_t, t)
+        return x_t
+
+
+@torch.no_grad()
+def prove(
+    model: Pi0,
+    bundle_dir: str | Path,
+    seed: int,
+    steps: int,
+    slots: int,
+    *,
+    velocity_tolerance: float = VELOCITY_TOLERANCE,
+    sample_tolerance: float = SAMPLE_TOLERANCE,
+) -> dict[str, Any]:
+    """Run torch and the graphs on the same inputs and compare every stage.
+
+    Each case goes through torch twice, with what is absent left out and with it masked (junk
+    pixels in the masked camera), and through the graphs once: full views and prompt; one camera
+    absent, each slot in turn; the shortest prompt; and a flow time of its own for every action.
+
+    Args:
+        model: The policy that was exported, float32 on the CPU.
+        bundle_dir: Folder with both graphs.
+        seed: Seed of images, tokens, state and noise.
+        steps: Euler steps of the whole sample.
+        slots: Camera slots of the policy.
+        velocity_tolerance: Largest absolute error of a velocity.
+        sample_tolerance: Largest absolute error of sampled actions.
+
+    Returns:
+        What ``parity.json`` holds: inputs' seed, errors per case and overall, the scale of what
+        was compared, tolerances and versions.
+
+    Raises:
+        ExportError: An error exceeds its tolerance or is not a number, or a graph cannot run.
+    """
+    model.eval()
+    sizes = model.architecture
+    folder = Path(bundle_dir)
+    graphs = _Graphs(folder, sizes.vlm.depth)
+    generator = torch.Generator().manual_seed(seed)
+    full = _random_inputs(sizes, slots, generator)
+    noise = torch.randn(1, sizes.horizon, sizes.action_dim, generator=generator)
+    times = [torch.full((1, sizes.horizon), time) for time in _FLOW_TIMES]
+    times.append(torch.rand(1, sizes.horizon, generator=generator))
+    cases: dict[str, dict[str, float]] = {}
+    scale = {'velocity': 0.0, 'sample': 0.0}
+    for name, masked in _cases(full).items():
+        dropped = _drop(masked)
+        cache = graphs.observe(dropped)
+        velocities = [graphs.denoise(cache, noise, t) for t in times]
+        sampled = graphs.sample(cache, noise, steps)
+        errors = dict.fromkeys(_STAGES, 0.0)
+        for seen in (dropped, masked):
+            reference = model.observe(seen)
+            _note(errors, 'key', _cache_error(reference, reference.keys, cache, 'key'))
+            _note(errors, 'value', _cache_error(reference, reference.values, cache, 'value'))
+            for t, found in zip(times, velocities, strict=True):
+                velocity = model.denoise(reference, noise, t)
+                _note(errors, 'velocity', _error(velocity, found))
+                scale['velocity'] = max(scale['velocity'], float(velocity.abs().max()))
+            actions = model.sample(seen, noise, steps)
+            _note(errors, 'sample', _error(actions, sampled))
+            scale['sample'] = max(scale['sample'], float(actions.abs().max()))
+        cases[name] = errors
+    worst = {key: float(np.max([errors[key] for errors in cases.values()])) for key in _STAGES}
+    limits = {'velocity': velocity_tolerance, 'sample': sample_tolerance}
+    for key, limit in {'key': np.inf, 'value': np.inf, **limits}.items():
+        # Written so that a NaN fails.
+        if not worst[key] < limit:
+            case = max(cases, key=lambda name: np.nan_to_num(cases[name][key], nan=np.inf))
+            raise ExportError.at(
+                folder,
+                f'parity.{key}',
+                found=f'a largest error of {worst[key]:.3g} against torch ({case})',
+                expected=f'less than {limit:g}',
+                remedy='The graphs are not this policy; do not run them.',
+            )
+    return {
+        'seed': seed,
+        'steps': steps,
+        'slots': slots,
+        'max_abs_error': worst,
+        'tolerance': limits,
+        'scale': scale,
+        'cases': cases,
+        'versions': {name: version(name) for name in ('torch', 'onnx', 'onnxruntime')},
+    }
+
+
+def _session(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # Torch and the graphs take turns here; spinning threads of one would slow the other tenfold.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    try:
+        return ort.InferenceSession(
+            str(path), sess_options=options, providers=['CPUExecutionProvider']
+        )
+    except Exception as error:  # ONNX Runtime has no common base class of its own
+        raise ExportError.at(
+            path, '', found=str(error), expected='a graph that ONNX Runtime loads'
+        ) from error
+
+
+def _random_inputs(sizes: Architecture, slots: int, generator: torch.Generator) -> Conditioning:
+    """Give every slot an image and the prompt its full length."""
+    pixels = sizes.vision.image_size
+    return Conditioning(
+        images=torch.rand(1, slots, 3, pixels, pixels, generator=generator) * 2 - 1,
+        tokens=torch.randint(0, sizes.vocabulary, (1, sizes.max_tokens), generator=generator),
+        state=torch.randn(1, sizes.state_dim, generator=generator),
+        camera_mask=torch.ones(1, slots, dtype=torch.bool),
+        token_mask=torch.ones(1, sizes.max_tokens, dtype=torch.bool),
+    )
+
+
+def _cases(full: Conditioning) -> dict[str, Conditioning]:
+    """Mask what each case lacks."""
+    assert full.camera_mask is not None
+    assert full.token_mask is not None
+    cases = {'all cameras, longest prompt': full}
+    slots = full.camera_mask.shape[1]
+    for slot in range(slots if slots > 1 else 0):
+        cameras = full.camera_mask.clone()
+        cameras[:, slot] = False
+        cases[f'camera {slot} absent'] = full._replace(camera_mask=cameras)
+    words = full.token_mask.clone()
+    words[:, _SHORT_PROMPT:] = False
+    cases['shortest prompt'] = full._replace(token_mask=words)
+    return cases
+
+
+def _drop(masked: Conditioning) -> Conditioning:
+    """Leave out what is masked; batch 1."""
+    assert masked.camera_mask is not None
+    assert masked.token_mask is not None
+    return Conditioning(
+        images=masked.images[:, masked.camera_mask[0]],
+        tokens=masked.tokens[:, masked.token_mask[0]],
+        state=masked.state,
+    )
+
+
+def _note(errors: dict[str, float], key: str, error: float) -> None:
+    """Keep the larger error; a NaN stays."""
+    errors[key] = float(np.maximum(errors[key], error))
+
+
+def _error(expected: torch.Tensor, found: torch.Tensor) -> float:
+    if expected.shape != found.shape:
+        return float('nan')
+    return float((expected - found).abs().max())
+
+
+def _cache_error(
+    reference: Cache,
+    layers: tuple[torch.Tensor, ...],
+    cache: dict[str, npt.NDArray[np.float32]],
+    kind: str,
+) -> float:
+    """Largest error over the layers, where the reference is valid."""
+    errors = []
+    for i, layer in enumerate(layers):
+        expected = layer if reference.valid is None else layer[:, :, reference.valid[0]]
+        errors.append(_error(expected, torch.from_numpy(cache[f'{kind}.{i}'])))
+    return float(np.max(errors))

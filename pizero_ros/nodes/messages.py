@@ -1,0 +1,164 @@
+"""Our values as ROS messages, and back; nothing here converts element by element."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Any
+
+from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import Twist, TwistStamped
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from pizero_ros.control.commands import Command, TrajectoryCommand, TwistCommand
+from pizero_ros.msg import ActionChunk as ActionChunkMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+    from nav_msgs.msg import Odometry
+
+    from pizero_ros.control.commands import GripperGoal
+    from pizero_ros.embodiment.schema import ActionGroup, Embodiment
+    from pizero_ros.observation.observation import Observation
+    from pizero_ros.policy.chunk import ActionChunk
+
+GRIPPER_LEAD_NS = 100_000_000
+"""A gripper goal is a step; its controller gets this long to reach it, as a ramp."""
+
+MESSAGE_TYPES: Mapping[str, type] = {
+    'joint_trajectory': JointTrajectory,
+    'twist': Twist,
+    'twist_stamped': TwistStamped,
+    'float64_multi_array': Float64MultiArray,
+}
+"""Wire type of an action group, by the embodiment's ``message`` key."""
+
+
+def time_message(stamp_ns: int) -> Time:
+    """Return nanoseconds since the epoch as a message."""
+    return Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
+
+
+def stamp_ns(stamp: Time) -> int:
+    """Return a time message in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def doubles(values: npt.NDArray[np.float64]) -> array[float]:
+    """Copy floats into the array type that message fields take without checking each element."""
+    return array('d', values.tobytes())
+
+
+def odometry_values(message: Odometry) -> dict[str, float]:
+    """Return the body velocities of an odometry message by axis name."""
+    twist = message.twist.twist
+    return {
+        'linear.x': twist.linear.x,
+        'linear.y': twist.linear.y,
+        'linear.z': twist.linear.z,
+        'angular.x': twist.angular.x,
+        'angular.y': twist.angular.y,
+        'angular.z': twist.angular.z,
+    }
+
+
+def duration_message(nanoseconds: int) -> Duration:
+    """Return a span of time as a message."""
+    return Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
+
+
+def trajectory_message(command: TrajectoryCommand) -> JointTrajectory:
+    """Return a joint trajectory as a message."""
+    message = JointTrajectory()
+    message.header.stamp = time_message(command.stamp_ns)
+    message.joint_names = list(command.joint_names)
+    points = []
+    for k, nanoseconds in enumerate(command.time_from_start_ns.tolist()):
+        point = JointTrajectoryPoint()
+        point.positions = doubles(command.positions[k])
+        if command.velocities is not None:
+            point.velocities = doubles(command.velocities[k])
+        point.time_from_start = duration_message(nanoseconds)
+        points.append(point)
+    message.points = points
+    return message
+
+
+def twist_message(command: TwistCommand, group: ActionGroup) -> Twist | TwistStamped:
+    """Return a base command as the wire type that its group names."""
+    twist = Twist()
+    for axis, value in zip(command.axes, command.values.tolist(), strict=True):
+        part, component = axis.split('.')
+        setattr(getattr(twist, part), component, value)
+    if group.message == 'twist':
+        return twist
+    stamped = TwistStamped(twist=twist)
+    stamped.header.stamp = time_message(command.stamp_ns)
+    stamped.header.frame_id = group.frame_id
+    return stamped
+
+
+def gripper_message(goal: GripperGoal, group: ActionGroup) -> JointTrajectory | Float64MultiArray:
+    """Return a gripper goal as the wire type that its group names.
+
+    A trajectory gets one point, ``GRIPPER_LEAD_NS`` ahead of now.
+    """
+    if group.message == 'float64_multi_array':
+        return Float64MultiArray(data=doubles(goal.positions))
+    point = JointTrajectoryPoint(time_from_start=duration_message(GRIPPER_LEAD_NS))
+    point.positions = doubles(goal.positions)
+    message = JointTrajectory(joint_names=list(goal.joint_names), points=[point])
+    message.header.stamp = time_message(goal.stamp_ns)
+    return message
+
+
+def command_message(command: Command, group: ActionGroup) -> Any:
+    """Return any command as the message that its group's controller takes."""
+    if isinstance(command, TrajectoryCommand):
+        return trajectory_message(command)
+    if isinstance(command, TwistCommand):
+        return twist_message(command, group)
+    return gripper_message(command, group)
+
+
+def chunk_message(
+    chunk: ActionChunk,
+    observation: Observation,
+    embodiment: Embodiment,
+    *,
+    now_ns: int,
+    sent: bool,
+) -> ActionChunkMessage:
+    """Return a whole chunk as the message that is recorded.
+
+    Args:
+        chunk: The chunk, in robot space.
+        observation: What it answers to.
+        embodiment: Whose joints the columns are.
+        now_ns: When the observation was taken, node clock.
+        sent: Whether controllers were told.
+    """
+    joints = embodiment.action_joints
+    message = ActionChunkMessage(
+        embodiment=embodiment.name,
+        sequence=chunk.sequence,
+        epoch=chunk.epoch,
+        prompt=observation.prompt,
+        rate_hz=chunk.rate_hz,
+        horizon=chunk.horizon,
+        width=chunk.actions.shape[1],
+        group_names=[group.name for group in embodiment.actions],
+        group_sizes=array('I', [len(group.joints) for group in embodiment.actions]),
+        joint_names=[joint.name for joint in joints],
+        joint_indices=array('I', [joint.index for joint in joints]),
+        inference_s=sum(chunk.durations_s.values()),
+        newest_age_s=(now_ns - observation.stamp_ns) * 1e-9,
+        oldest_age_s=(now_ns - observation.oldest_ns) * 1e-9,
+        sent=sent,
+    )
+    message.header.stamp = time_message(chunk.observed_ns)
+    message.actions = doubles(chunk.actions)
+    return message

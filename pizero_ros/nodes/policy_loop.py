@@ -1,0 +1,224 @@
+"""The inference thread: waits until a chunk is wanted, takes a fresh observation, infers, commits.
+
+No ROS in here: the node gives a clock and takes what comes out through two callbacks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pizero_ros.errors import PizeroError, PromptError
+from pizero_ros.observation.fresh import FrameSet
+from pizero_ros.observation.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pizero_ros.control.commander import Commander
+    from pizero_ros.control.commands import Command
+    from pizero_ros.control.decision import Decision
+    from pizero_ros.embodiment.schema import Embodiment
+    from pizero_ros.observation.assembler import ObservationAssembler
+    from pizero_ros.observation.observation import Frame, Observation
+    from pizero_ros.policy.chunk import ActionChunk
+    from pizero_ros.policy.predictor import ChunkPredictor
+
+PREFETCH_THREADS = 2
+"""Frames of one moment arrive together; two threads halve the time to resize three."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished inference, after its commands were published.
+
+    Attributes:
+        observation: What it answered to.
+        chunk: The chunk.
+        decision: What the commander made of it.
+        observed_at_ns: When the observation was taken, node clock.
+        durations_s: The chunk's phases plus ``ros`` (newest stamp to the start of preprocessing),
+            ``publish``, ``stamp_to_command`` and ``overhead`` (that minus observe and denoise).
+    """
+
+    observation: Observation
+    chunk: ActionChunk
+    decision: Decision
+    observed_at_ns: int
+    durations_s: Mapping[str, float]
+
+
+class PolicyLoop:
+    """Runs inference in a thread of its own, beside the executor.
+
+    The executor's thread calls ``frame_arrived``, ``wake``, ``start`` and ``stop``; the callbacks
+    run in the inference thread.
+    """
+
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        assembler: ObservationAssembler,
+        predictor: ChunkPredictor,
+        commander: Commander,
+        *,
+        now_ns: Callable[[], int],
+        prompt: Callable[[], str],
+        publish: Callable[[Iterable[Command]], None],
+        finished: Callable[[Outcome], None],
+        refused: Callable[[str, str], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Build the loop.
+
+        Args:
+            embodiment: The robot.
+            assembler: Gathers observations.
+            predictor: Predicts chunks; used by this thread only.
+            commander: Judges them.
+            now_ns: The node's clock.
+            prompt: The instruction in force.
+            publish: Publishes commands.
+            finished: Called after each inference, whatever became of its chunk.
+            refused: Called with kind and text when an observation was not fit for inference.
+            failed: Called when inference raised what is nobody's input; the loop ends.
+        """
+        self._assembler = assembler
+        self._predictor = predictor
+        self._commander = commander
+        self._now_ns = now_ns
+        self._prompt = prompt
+        self._publish = publish
+        self._finished = finished
+        self._refused = refused
+        self._failed = failed
+        self._period_s = 1.0 / embodiment.rate_hz
+        self._frames = FrameSet(embodiment)
+        self._changed = threading.Condition()
+        self._running = False
+        self._awaiting_frames = False
+        self._sequence = 0
+        self._thread: threading.Thread | None = None
+        self._prefetch: ThreadPoolExecutor | None = None
+
+    def start(self) -> None:
+        """Start the thread; chunks are numbered from 0."""
+        self._sequence = 0
+        self._running = True
+        self._prefetch = ThreadPoolExecutor(PREFETCH_THREADS, 'pizero_prefetch')
+        self._thread = threading.Thread(target=self._run, name='pizero_inference', daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """End the thread after the inference under way.
+
+        Returns:
+            Whether it has ended in time.
+        """
+        self._running = False
+        self.wake()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+        if self._prefetch is not None:
+            self._prefetch.shutdown(wait=False, cancel_futures=True)
+        return thread is None or not thread.is_alive()
+
+    def wake(self) -> None:
+        """Look again whether something is to be done: data, prompt or time have changed."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def frame_arrived(self, frame: Frame) -> None:
+        """Note a camera frame; while one is awaited, its resize starts at once elsewhere."""
+        if self._awaiting_frames and self._prefetch is not None:
+            self._prefetch.submit(self._prepare, frame)
+            self.wake()
+
+    def _prepare(self, frame: Frame) -> None:
+        """Resize ahead of time; a frame that cannot be decoded is reported by the observation."""
+        try:
+            self._predictor.inputs.prepare_image(frame)
+        except PizeroError:
+            return
+
+    def _run(self) -> None:
+        try:
+            while self._running:
+                if not self._commander.wants_inference(self._now_ns()):
+                    self._wait(self._period_s)
+                    continue
+                self._infer()
+        except Exception as error:  # a thread must not die unnoticed: the robot holds instead
+            self._running = False
+            self._failed(error)
+
+    def _wait(self, seconds: float) -> None:
+        with self._changed:
+            if self._running:
+                self._changed.wait(seconds)
+
+    def _await_frames(self) -> None:
+        """Wait for the next frames of all live cameras, for a bounded time."""
+        since_ns = self._frames.newest(self._assembler.newest_stamps())
+        deadline = time.monotonic() + self._frames.longest_wait_ns * 1e-9
+        self._awaiting_frames = True
+        try:
+            with self._changed:
+                while self._running:
+                    left = deadline - time.monotonic()
+                    if left <= 0 or self._frames.complete(
+                        self._assembler.newest_stamps(), since_ns
+                    ):
+                        return
+                    self._changed.wait(left)
+        finally:
+            self._awaiting_frames = False
+
+    def _infer(self) -> None:
+        request = self._commander.begin(self._now_ns())
+        self._await_frames()
+        if not self._running:
+            self._commander.fail()
+            return
+        observed_at_ns = self._now_ns()
+        observed = self._assembler.observe(observed_at_ns, self._prompt())
+        if isinstance(observed, Refusal):
+            self._refuse(observed.reasons[0].kind, str(observed))
+            return
+        started = time.perf_counter()
+        try:
+            chunk = self._predictor(observed, sequence=self._sequence, epoch=request.epoch)
+        except PromptError as error:
+            self._refuse('prompt', str(error))
+            return
+        except PizeroError as error:
+            self._refuse('input', str(error))
+            return
+        inferred = time.perf_counter()
+        self._sequence += 1
+        with self._commander.in_order():
+            decision = self._commander.accept(chunk, self._now_ns(), self._assembler.measured())
+            self._publish(decision.commands)
+        published = time.perf_counter()
+        ros = (observed_at_ns - observed.stamp_ns) * 1e-9
+        total = ros + published - started
+        durations = {
+            'ros': ros,
+            **chunk.durations_s,
+            'publish': published - inferred,
+            'stamp_to_command': total,
+            'overhead': total - chunk.durations_s['observe'] - chunk.durations_s['denoise'],
+        }
+        self._finished(Outcome(observed, chunk, decision, observed_at_ns, durations))
+
+    def _refuse(self, kind: str, text: str) -> None:
+        """Hold, tell the node, and leave the sensors a control period to come back."""
+        with self._commander.in_order():
+            measured = self._assembler.measured()
+            self._publish(self._commander.refuse(kind, text, self._now_ns(), measured))
+        self._refused(kind, text)
+        self._wait(self._period_s)

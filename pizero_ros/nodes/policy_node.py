@@ -1,0 +1,484 @@
+"""The policy node: sensors in, trajectories out, as a lifecycle node.
+
+configure loads the bundle, checks it against the embodiment and warms it up; activate starts
+inference and publishing; deactivate holds the robot, then stops. SIGINT and SIGTERM hold, then
+exit 0.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import String
+from std_srvs.srv import SetBool
+
+from pizero_ros.control.commander import Commander
+from pizero_ros.control.modes import SCHEDULERS
+from pizero_ros.embodiment.load import load_embodiment
+from pizero_ros.errors import PizeroError
+from pizero_ros.msg import ActionChunk as ActionChunkMessage
+from pizero_ros.msg import PolicyStatus
+from pizero_ros.nodes import parameters
+from pizero_ros.nodes.commands import CommandPublishers
+from pizero_ros.nodes.messages import chunk_message, odometry_values, stamp_ns
+from pizero_ros.nodes.policy_loop import Outcome, PolicyLoop
+from pizero_ros.nodes.reporting import (
+    Snapshot,
+    Tally,
+    diagnostics_message,
+    status_message,
+)
+from pizero_ros.observation.assembler import ObservationAssembler
+from pizero_ros.policy.bundle import Bundle
+from pizero_ros.policy.compatibility import require_embodiment
+from pizero_ros.policy.noise import ContinuousNoise, GaussianNoise
+from pizero_ros.policy.predictor import ChunkPredictor
+from pizero_ros.policy.runtime import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pizero_ros.control.commands import Command
+    from pizero_ros.embodiment.schema import Camera, StateSource
+    from pizero_ros.policy.noise import NoiseSource
+
+Owned = TypeVar('Owned')
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+STATUS_PERIOD_S = 1.0
+THROTTLE_S = 2.0
+"""Repeated interventions are logged at most this often; all are counted."""
+
+FLUSH = Duration(seconds=1.0)
+"""How long an exiting node waits for the controllers to acknowledge the last hold."""
+
+
+class PolicyNode(LifecycleNode):
+    """See the module's docstring; parameters are in ``parameters.DECLARATIONS``."""
+
+    def __init__(self, **options: object) -> None:
+        """Declare the parameters; nothing is loaded before configure."""
+        super().__init__('policy_node', **options)
+        parameters.declare(self)
+        self._prompt = ''
+        self._enabled = True
+        self._active = False
+        self._hold_reason = ''
+        self._fault = ''
+        self._loop: PolicyLoop | None = None
+        self._entities: list[tuple[Callable[[Any], object], Any]] = []
+        self.add_on_set_parameters_callback(self._on_parameters)
+        if self.get_parameter('autostart').value:
+            self._autostart = self.create_timer(
+                0.0, self._start_by_itself, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            )
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load, check, warm up, subscribe."""
+        try:
+            self._configure()
+        except PizeroError as error:
+            self.get_logger().error(str(error))
+            self._release()
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start inference; the robot moves from the first chunk that passes the safety gate."""
+        result = super().on_activate(state)
+        self._tally = Tally()
+        self._fault = self._hold_reason = ''
+        self._commander.reset()
+        self._active = True
+        self._loop = self._new_loop()
+        self._loop.start()
+        mode = '' if self._enabled else ' (dry run: nothing is sent until ~/enable)'
+        self.get_logger().info(f'active on {self._embodiment.name}{mode}')
+        self._publish_status()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Hold, then stop."""
+        self._halt()
+        self._publish_status()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release the bundle and all interfaces."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Hold if active, release everything."""
+        self._halt()
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Hold if active, release everything, and allow a new configure."""
+        self._halt()
+        self._release()
+        super().on_error(state)
+        return TransitionCallbackReturn.SUCCESS
+
+    def hold_and_deactivate(self) -> None:
+        """Leave the robot holding, whatever the state: called before the process ends."""
+        if self._active:
+            self.trigger_deactivate()
+
+    def _start_by_itself(self) -> None:
+        self.destroy_timer(self._autostart)
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+        else:
+            self.get_logger().error('not configured, so not started; see the error above')
+
+    def _configure(self) -> None:
+        chosen = parameters.read(self)
+        embodiment = parameters.override(load_embodiment(chosen.embodiment), chosen)
+        bundle = Bundle.open(chosen.bundle)
+        for finding in require_embodiment(bundle, embodiment):
+            self.get_logger().warning(finding.message)
+        noise: NoiseSource = GaussianNoise(chosen.noise_seed)
+        if chosen.noise == 'continuous':
+            noise = ContinuousNoise(chosen.noise_seed, embodiment.rate_hz, epoch_ns=self._now_ns())
+        policy = Policy.load(bundle, chosen.provider, chosen.threads or None)
+        warm_up = policy.warm_up()
+        self.get_logger().info(
+            f'{bundle.path}: loaded in {policy.load_s:.2f} s on {policy.provider}, '
+            f'warm after {len(warm_up)} runs at {warm_up[-1] * 1e3:.1f} ms'
+        )
+        self._embodiment = embodiment
+        self._predictor = ChunkPredictor(policy, embodiment, noise, chosen.sampling_steps or None)
+        self._assembler = ObservationAssembler(embodiment)
+        self._clock_epoch = self._assembler.epoch
+        self._commander = Commander(embodiment, SCHEDULERS[chosen.scheduling](embodiment))
+        self._prompt = chosen.prompt
+        self._enabled = not chosen.dry_run
+        self._tally = Tally()
+        self._create_interfaces()
+
+    def _create_interfaces(self) -> None:
+        embodiment = self._embodiment
+        for camera in embodiment.cameras:
+            kind = CompressedImage if camera.transport == 'compressed' else Image
+            self._subscribe(kind, camera.topic, self._image_callback(camera))
+        for source in embodiment.state:
+            if source.interface == 'odometry':
+                self._subscribe(Odometry, source.topic, self._odometry_callback(source))
+            else:
+                self._subscribe(JointState, source.topic, self._joint_callback(source))
+        # A latched subscription does not hear a volatile publisher (ros2 topic pub), and a
+        # volatile one misses what was latched before it came.
+        for qos in (LATCHED, QoSProfile(depth=1)):
+            self._subscribe(String, '~/prompt', self._on_prompt, qos)
+        self._commands = CommandPublishers(self, embodiment)
+        self._own(self._commands, lambda commands: commands.destroy())
+        self._chunks = self._own(
+            self.create_publisher(ActionChunkMessage, '~/chunk', 10), self.destroy_publisher
+        )
+        self._status = self._own(
+            self.create_publisher(PolicyStatus, '~/status', LATCHED), self.destroy_publisher
+        )
+        self._diagnostics = self._own(
+            self.create_publisher(DiagnosticArray, '/diagnostics', 10),
+            self.destroy_publisher,
+        )
+        self._own(self.create_service(SetBool, '~/enable', self._on_enable), self.destroy_service)
+        self._own(self.create_timer(1.0 / embodiment.rate_hz, self._on_tick), self.destroy_timer)
+        # Health is reported also while a simulated clock stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._own(
+            self.create_timer(STATUS_PERIOD_S, self._publish_status, clock=steady),
+            self.destroy_timer,
+        )
+
+    def _new_loop(self) -> PolicyLoop:
+        return PolicyLoop(
+            self._embodiment,
+            self._assembler,
+            self._predictor,
+            self._commander,
+            now_ns=self._now_ns,
+            prompt=lambda: self._prompt,
+            publish=self._publish,
+            finished=self._on_finished,
+            refused=self._on_refused,
+            failed=self._on_failed,
+        )
+
+    # Sensors: keep the message, decode later and elsewhere
+
+    def _image_callback(self, camera: Camera) -> Callable[[Image | CompressedImage], None]:
+        topic = camera.topic
+
+        def callback(message: Image | CompressedImage) -> None:
+            frame = self._assembler.image(
+                topic, message, stamp_ns(message.header.stamp), self._now_ns()
+            )
+            if frame is not None and self._loop is not None:
+                self._loop.frame_arrived(frame)
+
+        return callback
+
+    def _joint_callback(self, source: StateSource) -> Callable[[JointState], None]:
+        topic = source.topic
+
+        def callback(message: JointState) -> None:
+            self._assembler.joint_state(
+                topic,
+                message.name,
+                message.position,
+                message.velocity,
+                message.effort,
+                stamp_ns(message.header.stamp),
+                self._now_ns(),
+            )
+
+        return callback
+
+    def _odometry_callback(self, source: StateSource) -> Callable[[Odometry], None]:
+        topic = source.topic
+
+        def callback(message: Odometry) -> None:
+            self._assembler.odometry(
+                topic,
+                odometry_values(message),
+                stamp_ns(message.header.stamp),
+                self._now_ns(),
+            )
+
+        return callback
+
+    # Prompt, enable, parameters
+
+    def _on_prompt(self, message: String) -> None:
+        self._set_prompt(message.data)
+
+    def _set_prompt(self, prompt: str) -> None:
+        """Follow another instruction: the inference under way is discarded."""
+        if prompt == self._prompt:
+            return
+        self._prompt = prompt
+        self.get_logger().info(f'prompt: {prompt!r}')
+        if self._active:
+            self._commander.advance_epoch()
+            self._wake()
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        if request.data != self._enabled:
+            if self._active:
+                with self._commander.in_order():
+                    if not request.data:
+                        self._publish(
+                            self._commander.stop(self._now_ns(), self._assembler.measured())
+                        )
+                    self._enabled = request.data
+                    self._commander.reset()
+                self._wake()
+            self._enabled = request.data
+            self._publish_status()
+        response.success = True
+        response.message = 'commands are sent' if self._enabled else 'dry run: nothing is sent'
+        self.get_logger().info(response.message)
+        return response
+
+    def _on_parameters(self, changed: list[rclpy.Parameter]) -> SetParametersResult:
+        """Only the prompt may change on a configured node; the rest waits for a new configure."""
+        for parameter in changed:
+            if parameter.name == 'prompt':
+                self._set_prompt(str(parameter.value))
+            elif self._active and parameter.name in parameters.NAMES:
+                return SetParametersResult(
+                    successful=False,
+                    reason=f'{parameter.name} is read at configure: deactivate and clean up first',
+                )
+        return SetParametersResult(successful=True)
+
+    # Control
+
+    def _on_tick(self) -> None:
+        """Stream what is due, and stop a robot whose sensors have gone."""
+        if not self._active:
+            return
+        now_ns = self._now_ns()
+        if self._assembler.epoch != self._clock_epoch:
+            self._clock_epoch = self._assembler.epoch
+            self.get_logger().warning('the clock jumped back: starting anew')
+            with self._commander.in_order():
+                self._publish(self._commander.stop(now_ns, {}))
+                self._commander.reset()
+        stale = self._assembler.stale(now_ns)
+        if stale and self._commander.status().sequence is not None:
+            text = '; '.join(map(str, stale))
+            with self._commander.in_order():
+                measured = self._assembler.measured()
+                self._publish(self._commander.refuse(stale[0].kind, text, now_ns, measured))
+                self._commander.advance_epoch()
+            self._on_refused(stale[0].kind, text)
+        starved = self._commander.status().starved
+        with self._commander.in_order():
+            self._publish(self._commander.tick(now_ns))
+        if not starved and self._commander.status().starved:
+            self._tally.starvations += 1
+            self._hold_reason = 'starved: the published horizon ran out before the next chunk'
+            self.get_logger().warning(self._hold_reason, throttle_duration_sec=THROTTLE_S)
+
+    def _publish(self, commands: Iterable[Command]) -> None:
+        if self._enabled and self._active:
+            self._commands.publish(commands)
+
+    def _on_finished(self, outcome: Outcome) -> None:
+        """Count and record an inference; runs in the inference thread."""
+        decision, tally = outcome.decision, self._tally
+        tally.chunks_received += 1
+        tally.latency.add(outcome.durations_s)
+        period = self._embodiment.executed_steps / self._embodiment.rate_hz
+        if sum(outcome.chunk.durations_s.values()) > period:
+            tally.deadlines_missed += 1
+        sent = decision.reason == 'accepted'
+        if sent:
+            tally.chunks_sent += 1
+            self._hold_reason = ''
+        elif decision.reason == 'refused':
+            self._hold_reason = '; '.join(each.text for each in decision.interventions)
+        for each in decision.interventions:
+            self.get_logger().warning(
+                f'safety gate, {each.group}: {each.reason}: {each.text}',
+                throttle_duration_sec=THROTTLE_S,
+            )
+        self._chunks.publish(
+            chunk_message(
+                outcome.chunk,
+                outcome.observation,
+                self._embodiment,
+                now_ns=outcome.observed_at_ns,
+                sent=sent and self._enabled,
+            )
+        )
+
+    def _on_refused(self, kind: str, text: str) -> None:
+        self._tally.observations_refused += 1
+        changed = self._hold_reason != text
+        self._hold_reason = text
+        self.get_logger().warning(f'holding, {kind}: {text}', throttle_duration_sec=THROTTLE_S)
+        if changed:
+            self._publish_status()
+
+    def _on_failed(self, error: Exception) -> None:
+        """Hold for good: whatever raised may raise again with the robot in motion."""
+        self._fault = f'{type(error).__name__}: {error}'
+        self.get_logger().fatal(f'inference failed, holding until re-activated: {self._fault}')
+        with self._commander.in_order():
+            self._publish(self._commander.stop(self._now_ns(), self._assembler.measured()))
+        self._publish_status()
+
+    def _halt(self) -> None:
+        """Stop inference and leave the robot holding, its base at rest."""
+        if not self._active:
+            return
+        with self._commander.in_order():
+            self._publish(self._commander.stop(self._now_ns(), self._assembler.measured()))
+            self._active = False
+        loop, self._loop = self._loop, None
+        if loop is not None and not loop.stop():
+            self.get_logger().error('an inference did not end within 10 s')
+        self._commands.flush(FLUSH)
+        self.get_logger().info('holding')
+
+    # Reporting
+
+    def _publish_status(self) -> None:
+        commander = self._commander.status()
+        if self._fault:
+            state, reason = PolicyStatus.STATE_FAULT, self._fault
+        elif not self._active:
+            state, reason = PolicyStatus.STATE_INACTIVE, ''
+        elif not self._enabled:
+            state, reason = PolicyStatus.STATE_DRY_RUN, self._hold_reason
+        elif commander.sequence is None or commander.holding:
+            state, reason = PolicyStatus.STATE_HOLDING, self._hold_reason or 'no chunk yet'
+        else:
+            state, reason = PolicyStatus.STATE_RUNNING, ''
+        now_ns = self._now_ns()
+        snapshot = Snapshot(
+            now_ns=now_ns,
+            state=state,
+            reason=reason,
+            embodiment=self._embodiment.name,
+            prompt=self._prompt,
+            provider=self._predictor.policy.provider,
+            tally=self._tally,
+            commander=commander,
+            streams=self._assembler.status(now_ns),
+        )
+        self._status.publish(status_message(snapshot))
+        self._diagnostics.publish(diagnostics_message(snapshot, self.get_name()))
+
+    # Plumbing
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            self._loop.wake()
+
+    def _subscribe(
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[..., None],
+        qos: QoSProfile = qos_profile_sensor_data,
+    ) -> None:
+        self._own(self.create_subscription(kind, topic, callback, qos), self.destroy_subscription)
+
+    def _own(self, entity: Owned, destroy: Callable[[Owned], object]) -> Owned:
+        """Keep an interface until cleanup."""
+        self._entities.append((destroy, entity))
+        return entity
+
+    def _release(self) -> None:
+        for destroy, entity in reversed(self._entities):
+            destroy(entity)
+        self._entities.clear()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM, leave the robot holding, and return 0."""
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    node = PolicyNode()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not stopping.is_set():
+            executor.spin_once(timeout_sec=0.1)
+        node.hold_and_deactivate()
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Cameras that deliver, and show nothing: black and frozen pictures."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pizero_ros.observation.streams import JUMP_NS
+
+if TYPE_CHECKING:
+    from pizero_ros.observation.observation import Frame
+
+PictureFault = Literal['', 'black', 'frozen']
+
+BLACK_LEVEL = 8
+"""A picture all of whose values lie below this is black: a covered sensor still shows some noise
+and JPEG some ringing, while the darkest real scene has one brighter pixel."""
+
+FROZEN_NS = 500_000_000
+FROZEN_PICTURES = 3
+"""Equal pictures over at least this time and this many looks stand still."""
+
+MOVED = 0.1
+"""Change of one state value (rad, m) that some pixel of every working camera must show. A picture
+that stands still before a robot that stands still is no fault: rendered scenes have no noise."""
+
+COARSE = 16
+"""Every 16th row decides nearly always, at a sixteenth of the cost."""
+
+
+class PictureWatch:
+    """Judges the pictures of one camera, in the order of their stamps; thread-safe."""
+
+    def __init__(self) -> None:
+        """Start without an opinion."""
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all pictures."""
+        self.fault: PictureFault = ''
+        self._looked_ns = -1
+        self._picture: npt.NDArray[np.uint8] | None = None
+        self._since_ns = 0
+        self._equal = 0
+        self._state: npt.NDArray[np.float64] | None = None
+        self._moved = False
+
+    def look(self, frame: Frame, state: npt.NDArray[np.float64] | None) -> PictureFault:
+        """Judge a frame; decodes it.
+
+        Args:
+            frame: A frame; one that was judged before, or an older one, changes nothing.
+            state: float64 [vector_dim], robot state now, ``None`` if unknown.
+
+        Returns:
+            What is wrong with the picture, empty if nothing.
+
+        Raises:
+            ObservationError: If the frame cannot be decoded.
+        """
+        rgb = frame.rgb()
+        with self._lock:
+            if frame.stamp_ns < self._looked_ns - JUMP_NS:
+                # A thread that still held a frame of before the jump must not close our eyes.
+                self.reset()
+            if frame.stamp_ns > self._looked_ns:
+                self._looked_ns = frame.stamp_ns
+                self._compare(rgb, frame.stamp_ns, state)
+                frozen = (
+                    self._moved
+                    and self._equal >= FROZEN_PICTURES
+                    and frame.stamp_ns - self._since_ns >= FROZEN_NS
+                )
+                self.fault = 'black' if is_black(rgb) else 'frozen' if frozen else ''
+            return self.fault
+
+    def _compare(
+        self, rgb: npt.NDArray[np.uint8], stamp_ns: int, state: npt.NDArray[np.float64] | None
+    ) -> None:
+        if self._picture is None or not _same(rgb, self._picture):
+            self._picture, self._since_ns, self._equal = rgb, stamp_ns, 1
+            self._state, self._moved = state, False
+            return
+        self._equal += 1
+        if self._state is None:
+            self._state = state
+        elif state is not None:
+            # Latched: a robot that comes back to where it was has moved all the same.
+            self._moved |= bool(np.abs(state - self._state).max() >= MOVED)
+
+
+def is_black(rgb: npt.NDArray[np.uint8]) -> bool:
+    """Return whether every value of uint8 [H, W, 3] is black."""
+    return bool(rgb[::COARSE].max() < BLACK_LEVEL and rgb.max() < BLACK_LEVEL)
+
+
+def _same(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> bool:
+    return np.array_equal(one[::COARSE], other[::COARSE]) and np.array_equal(one, other)

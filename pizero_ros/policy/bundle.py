@@ -1,0 +1,192 @@
+"""A bundle on disk, trusted only after every byte of it has been checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pizero_ros.errors import BundleError
+from pizero_ros.policy.manifest import (
+    MANIFEST_FILE,
+    PARITY_FILE,
+    REQUIRED_FILES,
+    TOKENIZER_FILE,
+    FileEntry,
+    Manifest,
+)
+from pizero_ros.policy.manifest_read import read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pizero_ros.processing.spec import RobotSemantics
+
+_BLOCK = 1 << 22
+_EXPORT_AGAIN = 'Copy or export the bundle again.'
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A complete, unaltered bundle.
+
+    Attributes:
+        path: Its folder.
+        manifest: What it says about itself.
+        parity: The proof that its graphs compute what torch computes.
+    """
+
+    path: Path
+    manifest: Manifest
+    parity: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path, on_bytes: Callable[[int], object] | None = None) -> Bundle:
+        """Check a bundle: manifest, every file's presence, size and SHA-256, parity proof.
+
+        Args:
+            path: The bundle's folder.
+            on_bytes: Called with the number of bytes hashed since the last call, for a progress
+                bar.
+
+        Returns:
+            The checked bundle; no ONNX Runtime session has been created.
+
+        Raises:
+            BundleError: Something is missing, left over, altered, or not proven.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            found = 'a file' if folder.exists() else 'nothing'
+            raise BundleError.at(
+                folder,
+                '',
+                found=found,
+                expected='a bundle folder',
+                remedy='`pizero export` writes one.',
+            )
+        manifest = read_manifest(folder / MANIFEST_FILE)
+        _check_listing(folder, manifest)
+        for name, entry in manifest.files.items():
+            _check_digest(folder / name, entry, on_bytes)
+        return cls(folder, manifest, read_parity(folder / PARITY_FILE))
+
+    def semantics(self, embodiment: str) -> RobotSemantics:
+        """Return what actions and state mean for one embodiment.
+
+        Raises:
+            BundleError: The bundle was not made for it.
+        """
+        known = self.manifest.embodiments
+        if self.manifest.model_only:
+            raise BundleError.at(
+                self.path,
+                'model_only',
+                found='a bundle without action semantics',
+                expected=f'one for the embodiment {embodiment}',
+                remedy='Export it with --embodiment; only `pizero infer` runs this one.',
+            )
+        if embodiment not in known:
+            raise BundleError.at(
+                self.path,
+                'embodiments',
+                found=', '.join(known),
+                expected=embodiment,
+                remedy='Choose one of these embodiments, or export the bundle for this robot.',
+            )
+        return known[embodiment]
+
+
+def read_parity(path: Path) -> Mapping[str, Any]:
+    """Read the parity proof and hold every error in it against its tolerance.
+
+    Args:
+        path: The bundle's ``parity.json``.
+
+    Returns:
+        Its content.
+
+    Raises:
+        BundleError: It cannot be read, or an error is absent, not a number, or too large.
+    """
+    try:
+        proof: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+        limits = {str(key): float(value) for key, value in proof['tolerance'].items()}
+        errors = {str(key): float(value) for key, value in proof['max_abs_error'].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = f'{type(error).__name__}: {error}'
+        raise BundleError.at(
+            path, '', found=found, expected='a parity proof', remedy=_EXPORT_AGAIN
+        ) from None
+    for key in ('velocity', 'sample'):
+        largest, limit = errors.get(key, math.nan), limits.get(key, math.nan)
+        if not largest < limit:  # So written that a NaN fails.
+            raise BundleError.at(
+                path,
+                f'max_abs_error.{key}',
+                found=f'{largest:g}',
+                expected=f'less than {limit:g}',
+                remedy='The graphs do not compute what the policy computes; export them again.',
+            )
+    return proof
+
+
+def file_entry(path: Path, on_bytes: Callable[[int], object] | None = None) -> FileEntry:
+    """Measure a file: size and SHA-256, streamed."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open('rb') as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+            if on_bytes is not None:
+                on_bytes(len(block))
+    return FileEntry(size, digest.hexdigest())
+
+
+def _check_listing(folder: Path, manifest: Manifest) -> None:
+    """Compare the folder's content with the manifest's list, names and sizes."""
+    required = set(REQUIRED_FILES)
+    if manifest.model.prompt.tokenizer == 'sentencepiece':
+        required.add(TOKENIZER_FILE)
+    for name in sorted(required - set(manifest.files)):
+        raise BundleError.at(
+            folder / MANIFEST_FILE, 'files', found=f'no entry for {name}', expected='one'
+        )
+    present = {each.name for each in folder.iterdir()} - {MANIFEST_FILE}
+    for name in sorted(present - set(manifest.files)):
+        raise BundleError.at(
+            folder,
+            name,
+            found='a file that the manifest does not list',
+            expected='nothing else in the folder',
+            remedy='Move it away: what is not hashed is not trusted.',
+        )
+    for name, entry in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError.at(
+                folder, name, found='no such file', expected=f'{entry.size} bytes',
+                remedy=_EXPORT_AGAIN,
+            )  # fmt: skip
+        size = path.stat().st_size
+        if size != entry.size:
+            raise BundleError.at(
+                folder, name, found=f'{size} bytes', expected=f'{entry.size} bytes',
+                remedy=_EXPORT_AGAIN,
+            )  # fmt: skip
+
+
+def _check_digest(path: Path, entry: FileEntry, on_bytes: Callable[[int], object] | None) -> None:
+    found = file_entry(path, on_bytes).sha256
+    if found != entry.sha256:
+        raise BundleError.at(
+            path.parent,
+            path.name,
+            found=f'SHA-256 {found}',
+            expected=entry.sha256,
+            remedy=f'The file was altered or damaged. {_EXPORT_AGAIN}',
+        )

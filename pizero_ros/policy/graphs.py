@@ -1,0 +1,219 @@
+"""The bundle's two graphs on ONNX Runtime, joined by buffers that never leave the device."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pizero_ros.errors import BundleError
+from pizero_ros.policy.providers import onnxruntime
+
+if TYPE_CHECKING:
+    from pizero_ros.policy.manifest import Manifest
+    from pizero_ros.processing.model_inputs import ModelInputs
+
+OBSERVE = 'observe.onnx'
+DENOISE = 'denoise.onnx'
+
+_KEPT_SHAPES = 4
+"""Pairs of camera count and prompt length whose buffers are kept; older ones are dropped."""
+
+Shape = tuple['int | None', ...]
+Signature = dict[str, tuple[tuple[str, ...], Shape]]
+"""Tensor name → (possible element types, shape with None where any size is taken)."""
+
+_FLOAT = ('tensor(float)',)
+_CACHE_TYPES = ('tensor(float)', 'tensor(float16)', 'tensor(bfloat16)')
+
+
+@dataclass(frozen=True)
+class _Binding:
+    """Both graphs bound for one camera count and prompt length."""
+
+    observe: Any
+    denoise: Any
+    cache: tuple[Any, ...]
+
+
+class Graphs:
+    """Runs observe once and denoise often.
+
+    The key/value cache that observe writes is the very memory that denoise reads: the same
+    ``OrtValue`` objects are bound as outputs of one session and inputs of the other. They are
+    kept for as long as camera count and prompt length stay what they were, so a steady robot
+    allocates nothing. ``x_t``, ``t`` and the velocity have one buffer each, for good.
+
+    Not thread-safe: one thread at a time.
+    """
+
+    def __init__(self, where: object, observe: Any, denoise: Any, manifest: Manifest) -> None:
+        """Verify both graphs against the manifest and allocate the fixed buffers.
+
+        Args:
+            where: Bundle to name in errors.
+            observe: Session of ``observe.onnx``.
+            denoise: Session of ``denoise.onnx``.
+            manifest: What the graphs must look like.
+
+        Raises:
+            BundleError: A tensor has another name, type or shape.
+        """
+        self._cache_names = cache_names(manifest.cache.layers)
+        _verify(where, observe, denoise, manifest)
+        self._observe = observe
+        self._denoise = denoise
+        model = manifest.model
+        on_cpu = observe.get_providers()[0] == 'CPUExecutionProvider'
+        self.device = 'cpu' if on_cpu else 'cuda'
+        self.x_t: npt.NDArray[np.float32] = np.zeros(
+            (1, model.horizon, model.action_dim), np.float32
+        )
+        self.t: npt.NDArray[np.float32] = np.zeros((1, model.horizon), np.float32)
+        self.velocity: npt.NDArray[np.float32] = np.zeros_like(self.x_t)
+        # On the CPU these share the arrays' memory; on a GPU they are copies, refreshed per step.
+        self._x_t = self._on_device(self.x_t)
+        self._t = self._on_device(self.t)
+        self._velocity = onnxruntime().OrtValue.ortvalue_from_numpy(self.velocity)
+        self._bindings: OrderedDict[tuple[int, int], _Binding] = OrderedDict()
+        self._current: _Binding | None = None
+
+    @property
+    def cache(self) -> tuple[Any, ...]:
+        """The cache's ``OrtValue`` objects of the latest ``observe``, keys first."""
+        return () if self._current is None else self._current.cache
+
+    def observe(self, inputs: ModelInputs) -> None:
+        """Run the observe graph, so that the cache belongs to ``inputs``."""
+        shape = (len(inputs.images), len(inputs.tokens))
+        known = self._bindings.get(shape)
+        binding = self._observe.io_binding() if known is None else known.observe
+        arrays = {
+            'images': inputs.images,
+            'tokens': inputs.tokens[None],
+            'state': inputs.state[None],
+        }
+        for name, array in arrays.items():
+            binding.bind_ortvalue_input(name, self._on_device(np.ascontiguousarray(array)))
+        if known is None:
+            for name in self._cache_names:
+                binding.bind_output(name, self.device)
+        self._observe.run_with_iobinding(binding)
+        if known is None:
+            known = self._join(binding)
+            self._bindings[shape] = known
+            if len(self._bindings) > _KEPT_SHAPES:
+                self._bindings.popitem(last=False)
+        else:
+            self._bindings.move_to_end(shape)
+        self._current = known
+
+    def denoise(self) -> npt.NDArray[np.float32]:
+        """Run one denoise step on ``x_t`` and ``t``.
+
+        Returns:
+            The velocity, float32 [1, H, A]: the one buffer, overwritten by the next step.
+        """
+        if self._current is None:
+            msg = 'denoise before observe: there is no cache'
+            raise ValueError(msg)
+        if self.device != 'cpu':
+            self._x_t.update_inplace(self.x_t)
+            self._t.update_inplace(self.t)
+        self._denoise.run_with_iobinding(self._current.denoise)
+        return self.velocity
+
+    def _join(self, observe: Any) -> _Binding:
+        """Bind the cache that observe has just allocated to both sides."""
+        cache = tuple(observe.get_outputs())
+        denoise = self._denoise.io_binding()
+        for name, value in zip(self._cache_names, cache, strict=True):
+            observe.bind_ortvalue_output(name, value)
+            denoise.bind_ortvalue_input(name, value)
+        denoise.bind_ortvalue_input('x_t', self._x_t)
+        denoise.bind_ortvalue_input('t', self._t)
+        denoise.bind_ortvalue_output('velocity', self._velocity)
+        return _Binding(observe, denoise, cache)
+
+    def _on_device(self, array: npt.NDArray[Any]) -> Any:
+        """Wrap an array for the sessions' device: shared memory on the CPU, else a copy."""
+        return onnxruntime().OrtValue.ortvalue_from_numpy(array, self.device)
+
+
+def cache_names(layers: int) -> tuple[str, ...]:
+    """Return the cache's tensor names in the order of the graphs' outputs: keys, then values."""
+    return tuple(f'{part}.{layer}' for part in ('key', 'value') for layer in range(layers))
+
+
+def _verify(where: object, observe: Any, denoise: Any, manifest: Manifest) -> None:
+    """Compare names, element types and fixed sizes of all tensors with the manifest."""
+    model, cache = manifest.model, manifest.cache
+    height, width = model.image_size
+    cache_shape: Shape = (1, cache.kv_heads, None, cache.head_dim)
+    cached: Signature = dict.fromkeys(cache_names(cache.layers), (_CACHE_TYPES, cache_shape))
+    chunk: Shape = (1, model.horizon, model.action_dim)
+    _compare(
+        f'{where}/{OBSERVE}',
+        observe,
+        {
+            'images': (_FLOAT, (None, 3, height, width)),
+            'tokens': (('tensor(int64)',), (1, None)),
+            'state': (_FLOAT, (1, model.state_dim)),
+        },
+        cached,
+    )
+    _compare(
+        f'{where}/{DENOISE}',
+        denoise,
+        {**cached, 'x_t': (_FLOAT, chunk), 't': (_FLOAT, (1, model.horizon))},
+        {'velocity': (_FLOAT, chunk)},
+    )
+    written = {tensor.name: tensor.type for tensor in observe.get_outputs()}
+    for tensor in denoise.get_inputs():
+        if tensor.name in written and tensor.type != written[tensor.name]:
+            raise BundleError.at(
+                f'{where}/{DENOISE}',
+                tensor.name,
+                found=tensor.type,
+                expected=f'{written[tensor.name]} as {OBSERVE} writes it',
+            )
+
+
+def _compare(where: str, session: Any, inputs: Signature, outputs: Signature) -> None:
+    """Compare one graph's interface with what it must be."""
+    sides = (('input', session.get_inputs(), inputs), ('output', session.get_outputs(), outputs))
+    for side, tensors, expected in sides:
+        names = {tensor.name for tensor in tensors}
+        if names != set(expected):
+            raise BundleError.at(
+                where,
+                f'{side}s',
+                found=', '.join(sorted(names)) or 'none',
+                expected=', '.join(sorted(expected)),
+                remedy='The graph does not belong to this manifest; export the bundle again.',
+            )
+        for tensor in tensors:
+            types, shape = expected[tensor.name]
+            if tensor.type not in types or not _fits(tensor.shape, shape):
+                raise BundleError.at(
+                    where,
+                    f'{side} {tensor.name}',
+                    found=f'{tensor.type} {_show(tensor.shape)}',
+                    expected=f'{" or ".join(types)} {_show(shape)}',
+                    remedy='The graph does not belong to this manifest; export the bundle again.',
+                )
+
+
+def _fits(found: list[int | str | None], expected: Shape) -> bool:
+    """Tell whether fixed sizes agree and sizes that vary are left open."""
+    return len(found) == len(expected) and all(
+        not isinstance(size, int) if wanted is None else size == wanted
+        for size, wanted in zip(found, expected, strict=True)
+    )
+
+
+def _show(shape: list[int | str | None] | Shape) -> str:
+    return f'[{", ".join(str(size) if isinstance(size, int) else "any" for size in shape)}]'

@@ -1,0 +1,89 @@
+"""What a bundle says about itself: the frozen values behind ``policy.yaml`` (schema 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pizero_ros.processing.spec import ModelSpec, RobotSemantics
+
+SCHEMA = 1
+MANIFEST_FILE = 'policy.yaml'
+PARITY_FILE = 'parity.json'
+TOKENIZER_FILE = 'tokenizer.model'
+OBSERVE_FILE = 'observe.onnx'
+DENOISE_FILE = 'denoise.onnx'
+REQUIRED_FILES = (OBSERVE_FILE, DENOISE_FILE, PARITY_FILE)
+CANONICAL_SLOTS = ('base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb')
+"""The published π0's camera slots in the order it was trained on (pi0.md section 1.5)."""
+
+Precision = Literal['float32', 'bfloat16', 'float16']
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size in bytes and SHA-256 (hexadecimal) of one file of the bundle."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CacheSpec:
+    """The key/value cache between the graphs: ``layers`` times [1, kv_heads, P, head_dim]."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights came from.
+
+    Attributes:
+        kind: ``random``, or the format of the checkpoint.
+        source: Architecture file or checkpoint folder, as it was named.
+        seed: Seed of random weights, None for a checkpoint.
+        created: Date and time of the export, ISO 8601, UTC.
+        versions: Library → version at export.
+    """
+
+    kind: str
+    source: str
+    seed: int | None
+    created: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a robot must know about a policy.
+
+    Attributes:
+        model_only: No action semantics: the bundle runs in model space and moves no robot.
+        architecture: Sizes of the torch model, in the layout of an architecture file.
+        precision: Of the weights inside the graphs; their inputs and outputs are float32.
+        model: Sizes and input rules that all embodiments share.
+        cache: The tensors between the two graphs.
+        embodiments: Name → semantics; empty exactly where ``model_only``.
+        provenance: Where the weights came from.
+        files: Name → size and digest of every file but the manifest.
+    """
+
+    model_only: bool
+    architecture: Mapping[str, Any]
+    precision: Precision
+    model: ModelSpec
+    cache: CacheSpec
+    embodiments: Mapping[str, RobotSemantics]
+    provenance: Provenance
+    files: Mapping[str, FileEntry]
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the weights are random, so that nothing sensible can be expected."""
+        return self.provenance.kind == 'random'

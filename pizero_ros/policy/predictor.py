@@ -1,0 +1,103 @@
+"""Observation in, timed chunk of robot actions out: the whole path of one inference."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pizero_ros.policy.chunk import ActionChunk
+from pizero_ros.policy.manifest import TOKENIZER_FILE
+from pizero_ros.policy.noise import GaussianNoise
+from pizero_ros.processing.pipeline import InputPipeline, OutputPipeline
+from pizero_ros.processing.prompt import PromptEncoder
+
+if TYPE_CHECKING:
+    from pizero_ros.embodiment.schema import Embodiment
+    from pizero_ros.observation.observation import Observation
+    from pizero_ros.policy.noise import NoiseSource
+    from pizero_ros.policy.runtime import Policy
+    from pizero_ros.policy.sampler import StepHook
+
+
+class ChunkPredictor:
+    """Predicts chunks for one robot.
+
+    Not thread-safe, as the policy below it is not; ``inputs.prepare_image`` alone may be called
+    by other threads, to resize frames as they arrive.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        embodiment: Embodiment,
+        noise: NoiseSource | None = None,
+        steps: int | None = None,
+    ) -> None:
+        """Build the pipelines around a policy.
+
+        Args:
+            policy: The loaded policy.
+            embodiment: The robot, which the bundle must know.
+            noise: Where chunks start; None for ``GaussianNoise(0)``.
+            steps: Euler steps; None for the manifest's number.
+
+        Raises:
+            BundleError: The bundle was not made for this robot, or its parts do not fit.
+        """
+        bundle = policy.bundle
+        model = bundle.manifest.model
+        semantics = bundle.semantics(embodiment.name)
+        tokenizer = bundle.path / TOKENIZER_FILE
+        prompt = PromptEncoder(
+            model.prompt, model.vocabulary, tokenizer if tokenizer.is_file() else None
+        )
+        self.policy = policy
+        self.rate_hz = semantics.rate_hz
+        self.inputs = InputPipeline(model, semantics, prompt, embodiment)
+        self.outputs = OutputPipeline(model, semantics, embodiment)
+        self._noise = GaussianNoise(0) if noise is None else noise
+        self._steps = steps
+
+    def __call__(
+        self,
+        observation: Observation,
+        sequence: int = 0,
+        epoch: int = 0,
+        hook: StepHook | None = None,
+    ) -> ActionChunk:
+        """Predict the chunk of one observation.
+
+        Args:
+            observation: What the robot perceived.
+            sequence: Number of the chunk since activation.
+            epoch: Prompt and reset generation.
+            hook: May replace the velocity of each denoise step.
+
+        Returns:
+            The chunk; ``durations_s`` holds ``preprocess`` (noise included), ``observe``,
+            ``denoise`` and ``postprocess``.
+
+        Raises:
+            PizeroError: The observation cannot become model inputs.
+        """
+        model = self.policy.bundle.manifest.model
+        start = time.perf_counter()
+        inputs = self.inputs(observation)
+        noise = self._noise(observation.stamp_ns, model.horizon, model.action_dim)
+        ready = time.perf_counter()
+        result = self.policy.infer(inputs, noise, self._steps, hook)
+        inferred = time.perf_counter()
+        actions = self.outputs(result.actions, observation.state)
+        return ActionChunk(
+            observed_ns=observation.stamp_ns,
+            rate_hz=self.rate_hz,
+            actions=actions,
+            model_actions=result.actions,
+            durations_s={
+                'preprocess': ready - start,
+                **result.durations_s,
+                'postprocess': time.perf_counter() - inferred,
+            },
+            sequence=sequence,
+            epoch=epoch,
+        )

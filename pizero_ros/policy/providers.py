@@ -1,0 +1,128 @@
+"""ONNX Runtime execution providers: chosen openly, verified, never fallen back from silently."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pizero_ros.errors import BundleError, EnvironmentFault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+ProviderName = Literal['auto', 'cpu', 'cuda', 'tensorrt']
+PROVIDER_NAMES: tuple[str, ...] = get_args(ProviderName)
+
+_ONNX_NAMES = {
+    'cpu': 'CPUExecutionProvider',
+    'cuda': 'CUDAExecutionProvider',
+    'tensorrt': 'TensorrtExecutionProvider',
+}
+_REMEDY = {
+    'cpu': 'Install the extra `cpu` (or `gpu` on a machine with an NVIDIA GPU).',
+    'cuda': 'Install the extra `gpu`, and check the driver; or ask for `auto` or `cpu`.',
+    'tensorrt': 'Install the extra `gpu` and TensorRT 10; or ask for `auto`, `cuda` or `cpu`.',
+}
+_log = logging.getLogger(__name__)
+
+
+def onnxruntime() -> ModuleType:
+    """Import ONNX Runtime.
+
+    Raises:
+        EnvironmentFault: It is not installed.
+    """
+    try:
+        import onnxruntime as runtime
+    except ImportError as error:
+        msg = (
+            f'ONNX Runtime cannot be imported ({error}). Install pizero_ros with the extra `cpu`, '
+            'or with `gpu` on a machine with an NVIDIA GPU.'
+        )
+        raise EnvironmentFault(msg) from None
+    return runtime  # type: ignore[no-any-return]
+
+
+def available_providers() -> tuple[str, ...]:
+    """Return the names (``cpu``, ``cuda``, ``tensorrt``) that this ONNX Runtime was built with."""
+    built = set(onnxruntime().get_available_providers())
+    return tuple(name for name, onnx_name in _ONNX_NAMES.items() if onnx_name in built)
+
+
+def resolve_provider(name: str) -> str:
+    """Turn a wish into a provider that this ONNX Runtime has.
+
+    ``auto`` prefers CUDA to the CPU. It never picks TensorRT, which spends minutes building
+    engines on first use and is therefore only taken when asked for by name.
+
+    Args:
+        name: One of ``PROVIDER_NAMES``.
+
+    Returns:
+        ``cpu``, ``cuda`` or ``tensorrt``.
+
+    Raises:
+        EnvironmentFault: It was asked for by name and is not there.
+    """
+    if name not in PROVIDER_NAMES:
+        raise EnvironmentFault.at(
+            'ONNX Runtime', 'provider', found=repr(name), expected=' or '.join(PROVIDER_NAMES)
+        )
+    available = available_providers()
+    if name == 'auto':
+        return 'cuda' if 'cuda' in available else 'cpu'
+    if name not in available:
+        raise EnvironmentFault.at(
+            'ONNX Runtime',
+            f'provider {name}',
+            found=f'only {", ".join(available)}',
+            expected=_ONNX_NAMES[name],
+            remedy=_REMEDY[name],
+        )
+    return name
+
+
+def open_session(path: Path, provider: str, threads: int | None) -> Any:
+    """Open a session on exactly the provider asked for.
+
+    Args:
+        path: The graph.
+        provider: ``cpu``, ``cuda`` or ``tensorrt``, as ``resolve_provider`` returns it.
+        threads: Threads inside an operator; None leaves it to ONNX Runtime (one per core).
+
+    Returns:
+        An ``onnxruntime.InferenceSession`` whose first provider is the one asked for.
+
+    Raises:
+        BundleError: The graph cannot be loaded.
+        EnvironmentFault: ONNX Runtime fell back to another provider.
+    """
+    runtime = onnxruntime()
+    if provider != 'cpu' and hasattr(runtime, 'preload_dlls'):
+        # CUDA libraries that came as Python packages are found only after this.
+        runtime.preload_dlls()
+    options = runtime.SessionOptions()
+    # Spinning workers steal the cores that camera callbacks and the executor need.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    options.inter_op_num_threads = 1
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    chain = {'cpu': ['cpu'], 'cuda': ['cuda', 'cpu'], 'tensorrt': ['tensorrt', 'cuda', 'cpu']}
+    try:
+        session = runtime.InferenceSession(
+            str(path), options, providers=[_ONNX_NAMES[each] for each in chain[provider]]
+        )
+    except Exception as error:  # ONNX Runtime raises a family of C++ exceptions without a base.
+        msg = f'{path}: ONNX Runtime {runtime.__version__} cannot load this graph: {error}'
+        raise BundleError(msg) from None
+    active = session.get_providers()
+    if active[0] != _ONNX_NAMES[provider]:
+        raise EnvironmentFault.at(
+            'ONNX Runtime',
+            f'provider {provider}',
+            found=f'a session on {", ".join(active)}',
+            expected=_ONNX_NAMES[provider],
+            remedy=_REMEDY[provider],
+        )
+    return session

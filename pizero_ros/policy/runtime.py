@@ -1,0 +1,199 @@
+"""The policy on the robot: one observation in model space in, one chunk in model space out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from pizero_ros.errors import EnvironmentFault
+from pizero_ros.policy.graphs import DENOISE, OBSERVE, Graphs
+from pizero_ros.policy.providers import ProviderName, open_session, resolve_provider
+from pizero_ros.policy.sampler import StepHook, integrate
+from pizero_ros.processing.model_inputs import ModelInputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pizero_ros.policy.bundle import Bundle
+
+_WARM_UP_MIN = 3
+_WARM_UP_MAX = 20
+_WARM_UP_SPREAD = 0.1
+"""Warm when three runs in a row lie within this fraction of their median."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """What one inference returned and what it cost.
+
+    Attributes:
+        actions: float32 [H, A], normalised and padded; the caller's own copy.
+        durations_s: ``observe`` and ``denoise`` (all steps) → seconds.
+        steps_s: Seconds of each denoise step.
+    """
+
+    actions: npt.NDArray[np.float32]
+    durations_s: Mapping[str, float]
+    steps_s: tuple[float, ...]
+
+
+class Policy:
+    """A bundle's graphs, loaded and ready.
+
+    Not thread-safe: sessions share fixed buffers, so one thread owns a policy. Load two for two.
+    """
+
+    def __init__(self, bundle: Bundle, graphs: Graphs, provider: str, load_s: float) -> None:
+        """Hold loaded graphs; use ``Policy.load``."""
+        self.bundle = bundle
+        self.graphs = graphs
+        self.provider = provider
+        self.load_s = load_s
+
+    @classmethod
+    def load(
+        cls, bundle: Bundle, provider: ProviderName | str = 'auto', threads: int | None = None
+    ) -> Policy:
+        """Open the sessions of a bundle that ``Bundle.open`` has checked.
+
+        Args:
+            bundle: The checked bundle.
+            provider: ``cpu``, ``cuda`` or ``tensorrt`` for exactly that one; ``auto`` for CUDA
+                where it works and the CPU elsewhere. ``Policy.provider`` says which it became.
+            threads: Threads inside an operator; None for one per core.
+
+        Returns:
+            The policy, not yet warm.
+
+        Raises:
+            EnvironmentFault: ONNX Runtime or the provider asked for is not there.
+            BundleError: A graph cannot be loaded or differs from the manifest.
+        """
+        start = time.perf_counter()
+        chosen = resolve_provider(provider)
+        try:
+            graphs = _open_graphs(bundle, chosen, threads)
+        except EnvironmentFault as error:
+            if provider != 'auto' or chosen == 'cpu':
+                raise
+            _log.warning('%s Using the CPU instead, because the provider is "auto".', error)
+            chosen = 'cpu'
+            graphs = _open_graphs(bundle, chosen, threads)
+        _log.info('bundle %s runs on %s', bundle.path, chosen)
+        return cls(bundle, graphs, chosen, time.perf_counter() - start)
+
+    def infer(
+        self,
+        inputs: ModelInputs,
+        noise: npt.NDArray[np.float32],
+        steps: int | None = None,
+        hook: StepHook | None = None,
+    ) -> ModelResult:
+        """Sample one chunk.
+
+        Args:
+            inputs: Present cameras, prompt tokens and state.
+            noise: float32 [H, A], standard normal, padded values included.
+            steps: Euler steps; None for the manifest's number.
+            hook: May replace the velocity of each step (``StepHook``).
+
+        Returns:
+            The chunk in model space, with durations.
+
+        Raises:
+            ValueError: An array has another shape or type than the manifest says.
+        """
+        model = self.bundle.manifest.model
+        steps = model.steps if steps is None else steps
+        self._check(inputs, noise, steps)
+        graphs = self.graphs
+        start = time.perf_counter()
+        graphs.observe(inputs)
+        ticks = [time.perf_counter()]
+        graphs.x_t[0] = noise
+        integrate(
+            lambda: graphs.denoise()[0],
+            graphs.x_t[0],
+            graphs.t[0],
+            steps,
+            hook,
+            lambda: ticks.append(time.perf_counter()),
+        )
+        durations_s = {'observe': ticks[0] - start, 'denoise': ticks[-1] - ticks[0]}
+        return ModelResult(graphs.x_t[0].copy(), durations_s, tuple(np.diff(ticks).tolist()))
+
+    def warm_up(self, cameras: int | None = None, tokens: int | None = None) -> tuple[float, ...]:
+        """Run on blank inputs until the latency is stable, at most 20 times.
+
+        The first runs allocate, and on a GPU compile and capture; they must not be the first
+        ones under motion.
+
+        Args:
+            cameras: Cameras that will be present; None for every slot.
+            tokens: Prompt length that will be used; None for the longest.
+
+        Returns:
+            Seconds of every run, in order.
+        """
+        model = self.bundle.manifest.model
+        height, width = model.image_size
+        count = len(model.slots) if cameras is None else cameras
+        length = model.prompt.max_tokens if tokens is None else tokens
+        inputs = ModelInputs(
+            images=np.zeros((count, 3, height, width), np.float32),
+            tokens=np.zeros(length, np.int64),
+            state=np.zeros(model.state_dim, np.float32),
+        )
+        noise = np.zeros((model.horizon, model.action_dim), np.float32)
+        times: list[float] = []
+        while len(times) < _WARM_UP_MAX:
+            start = time.perf_counter()
+            self.infer(inputs, noise)
+            times.append(time.perf_counter() - start)
+            latest = times[-_WARM_UP_MIN:]
+            spread = max(latest) - min(latest)
+            if len(times) > _WARM_UP_MIN and spread <= _WARM_UP_SPREAD * float(np.median(latest)):
+                break
+        return tuple(times)
+
+    def _check(self, inputs: ModelInputs, noise: npt.NDArray[np.float32], steps: int) -> None:
+        """Refuse arrays that the graphs would misread; the checks cost microseconds."""
+        model = self.bundle.manifest.model
+        wanted: dict[str, tuple[npt.NDArray[np.generic], type, tuple[int, ...]]] = {
+            'images': (inputs.images, np.float32, (len(inputs.images), 3, *model.image_size)),
+            'tokens': (inputs.tokens, np.int64, (len(inputs.tokens),)),
+            'state': (inputs.state, np.float32, (model.state_dim,)),
+            'noise': (noise, np.float32, (model.horizon, model.action_dim)),
+        }
+        for name, (array, dtype, shape) in wanted.items():
+            if array.dtype != dtype or array.shape != shape:
+                found = f'{array.dtype} {list(array.shape)}'
+                msg = f'{name}: found {found}, expected {np.dtype(dtype)} {list(shape)}'
+                raise ValueError(msg)
+        if not 1 <= len(inputs.images) <= len(model.slots):
+            msg = f'{len(inputs.images)} cameras for the {len(model.slots)} slots of the bundle'
+            raise ValueError(msg)
+        if not 1 <= len(inputs.tokens) <= model.prompt.max_tokens:
+            msg = f'{len(inputs.tokens)} prompt tokens, expected 1 to {model.prompt.max_tokens}'
+            raise ValueError(msg)
+        low, high = int(inputs.tokens.min()), int(inputs.tokens.max())
+        if low < 0 or high >= model.vocabulary:
+            msg = f'prompt tokens {low} to {high} in a vocabulary of {model.vocabulary}'
+            raise ValueError(msg)
+        if steps < 1:
+            msg = f'{steps} denoise steps, expected at least 1'
+            raise ValueError(msg)
+
+
+def _open_graphs(bundle: Bundle, provider: str, threads: int | None) -> Graphs:
+    """Open both sessions on one provider."""
+    observe = open_session(bundle.path / OBSERVE, provider, threads)
+    denoise = open_session(bundle.path / DENOISE, provider, threads)
+    return Graphs(bundle.path, observe, denoise, bundle.manifest)

@@ -1,0 +1,1 @@
+"""Reading recordings, and what the policy makes of them."""

@@ -1,0 +1,214 @@
+"""The controllers of a simulated robot: from command messages to servo targets."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from pizero_ros.control.commands import TrajectoryCommand
+from pizero_ros.control.controller import JointTrajectoryController
+from pizero_ros.control.validation import Rejection, command_from_message
+from pizero_ros.embodiment.schema import TWIST_AXES
+from pizero_ros.errors import EmbodimentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pizero_ros.control.controller import Replacement
+    from pizero_ros.embodiment.schema import ActionGroup
+    from pizero_ros.sim.robot import SimulatedRobot
+
+CMD_VEL_TIMEOUT_NS = 500_000_000
+"""``cmd_vel_timeout`` of diff_drive_controller: older commands are ignored, silence means stop."""
+
+
+class GroupController(Protocol):
+    """What moves the joints of one action group; called from one thread."""
+
+    @property
+    def accepted(self) -> int:
+        """Number of accepted messages."""
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Number of refused messages by reason."""
+
+    def receive(self, message: Any, now_ns: int) -> str | None:
+        """Take a message of the group's type; return why it was refused, None if it was not."""
+
+    def update(self, now_ns: int) -> None:
+        """Set the targets that hold from ``now_ns`` on."""
+
+
+class TrajectoryGroup:
+    """A joint_trajectory_controller on the group's joints."""
+
+    def __init__(
+        self,
+        robot: SimulatedRobot,
+        group: ActionGroup,
+        replacement: Replacement,
+        from_desired: bool,
+    ) -> None:
+        self._robot = robot
+        self._group = group
+        self._names = tuple(joint.name for joint in group.joints)
+        self._from_desired = from_desired
+        self._controller = JointTrajectoryController(
+            self._names,
+            robot.targets(self._names),
+            replacement=replacement,
+            interpolate_from_desired_state=from_desired,
+        )
+
+    @property
+    def accepted(self) -> int:
+        """Number of accepted messages."""
+        return self._controller.accepted
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Number of refused messages by reason."""
+        return self._controller.rejected
+
+    def receive(self, message: Any, now_ns: int) -> str | None:
+        """Take a ``trajectory_msgs/JointTrajectory``."""
+        command = command_from_message(message, self._group.name)
+        if isinstance(command, TrajectoryCommand):
+            refused = self._controller.accept(command, now_ns)
+        else:
+            refused = self._controller.reject(command)
+        return refused.text if isinstance(refused, Rejection) else None
+
+    def update(self, now_ns: int) -> None:
+        """Sample the trajectory."""
+        measured = None if self._from_desired else self._robot.positions(self._names)
+        positions, _ = self._controller.sample(now_ns, measured)
+        self._robot.set_targets(self._names, positions)
+
+
+class ForwardGroup:
+    """A forward_command_controller: an array of positions that apply at once."""
+
+    def __init__(self, robot: SimulatedRobot, group: ActionGroup) -> None:
+        self.accepted = 0
+        self.rejected: Counter[str] = Counter()
+        self._robot = robot
+        self._names = tuple(joint.name for joint in group.joints)
+
+    def receive(self, message: Any, now_ns: int) -> str | None:
+        """Take a ``std_msgs/Float64MultiArray``."""
+        values = np.array(message.data, np.float64)
+        if len(values) != len(self._names):
+            self.rejected['length_mismatch'] += 1
+            return f'{len(values)} values for {len(self._names)} joints'
+        if not np.isfinite(values).all():
+            self.rejected['not_finite'] += 1
+            return 'values that are not finite'
+        self.accepted += 1
+        self._robot.set_targets(self._names, values)
+        return None
+
+    def update(self, now_ns: int) -> None:
+        """Keep the last targets."""
+
+
+class VelocityGroup:
+    """A base that drives as told, until it is not told for ``CMD_VEL_TIMEOUT_NS``."""
+
+    def __init__(self, robot: SimulatedRobot, group: ActionGroup) -> None:
+        self.accepted = 0
+        self.rejected: Counter[str] = Counter()
+        self._robot = robot
+        self._stamped = group.message == 'twist_stamped'
+        self._until_ns: int | None = None
+
+    def receive(self, message: Any, now_ns: int) -> str | None:
+        """Take a ``geometry_msgs/Twist`` or ``TwistStamped``, as the group says."""
+        twist = message.twist if self._stamped else message
+        stamp_ns = now_ns
+        if self._stamped:
+            stamp = message.header.stamp
+            # A zero stamp means now, as diff_drive_controller takes it.
+            stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec or now_ns
+        values = {axis: getattr(getattr(twist, axis[:-2]), axis[-1]) for axis in TWIST_AXES}
+        if not all(math.isfinite(value) for value in values.values()):
+            self.rejected['not_finite'] += 1
+            return 'a velocity that is not finite'
+        if now_ns - stamp_ns > CMD_VEL_TIMEOUT_NS:
+            self.rejected['stale'] += 1
+            return f'a command {(now_ns - stamp_ns) * 1e-9:.3f} s old'
+        self.accepted += 1
+        self._until_ns = now_ns + CMD_VEL_TIMEOUT_NS
+        self._robot.set_base_velocity(values['linear.x'], values['linear.y'], values['angular.z'])
+        return None
+
+    def update(self, now_ns: int) -> None:
+        """Stop when the last command has timed out."""
+        if self._until_ns is not None and now_ns >= self._until_ns:
+            self._until_ns = None
+            self._robot.set_base_velocity(0.0, 0.0, 0.0)
+
+
+class SimulatedControllers:
+    """One controller per action group of the robot's embodiment.
+
+    Attributes:
+        groups: Group name → controller, with its ``accepted`` and ``rejected`` counts.
+        joints: Every position-controlled joint, in the order of the embodiment.
+    """
+
+    def __init__(
+        self,
+        robot: SimulatedRobot,
+        *,
+        replacement: Replacement = 'discard',
+        interpolate_from_desired_state: bool = True,
+    ) -> None:
+        """Activate the controllers at the robot's present targets.
+
+        Args:
+            robot: What they move.
+            replacement: How a new trajectory replaces the old one, by controller version.
+            interpolate_from_desired_state: Where the way to a new trajectory starts.
+
+        Raises:
+            EmbodimentError: If two groups move one joint.
+        """
+        actions = robot.embodiment.actions
+        positioned = [group for group in actions if group.output != 'twist']
+        self.joints = tuple(joint.name for group in positioned for joint in group.joints)
+        twice = [name for name, count in Counter(self.joints).items() if count > 1]
+        if twice:
+            raise EmbodimentError.at(
+                robot.embodiment.source,
+                'actions',
+                found=f'{twice} in more than one group',
+                expected='one controller per joint',
+            )
+        self.groups: Mapping[str, GroupController] = {
+            group.name: _controller(robot, group, replacement, interpolate_from_desired_state)
+            for group in actions
+        }
+
+    def receive(self, group: str, message: Any, now_ns: int) -> str | None:
+        """Hand a message to the controller of ``group``; return why it was refused, if it was."""
+        return self.groups[group].receive(message, now_ns)
+
+    def update(self, now_ns: int) -> None:
+        """Let every controller set its targets; call it before each physics step."""
+        for controller in self.groups.values():
+            controller.update(now_ns)
+
+
+def _controller(
+    robot: SimulatedRobot, group: ActionGroup, replacement: Replacement, from_desired: bool
+) -> GroupController:
+    if group.output == 'twist':
+        return VelocityGroup(robot, group)
+    if group.message == 'float64_multi_array':
+        return ForwardGroup(robot, group)
+    return TrajectoryGroup(robot, group, replacement, from_desired)

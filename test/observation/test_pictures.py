@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pizero_ros.observation.observation import Frame
+from pizero_ros.observation.pictures import PictureWatch, is_black
+
+S = 1_000_000_000
+
+
+def look(watch, rgb, seconds, position=0.0):
+    state = None if position is None else np.full(18, position)
+    return watch.look(Frame.of(rgb, round(seconds * S)), state)
+
+
+def test_black_is_seen_at_once_and_forgotten_at_once(picture):
+    watch = PictureWatch()
+    noise = np.random.default_rng(0).integers(0, 8, (48, 64, 3), np.uint8)
+    assert look(watch, noise, 1.0) == 'black'
+    assert look(watch, picture(), 1.1) == ''
+    assert look(watch, np.zeros((48, 64, 3), np.uint8), 1.2) == 'black'
+
+
+def test_one_lit_pixel_anywhere_is_not_black():
+    rgb = np.zeros((48, 64, 3), np.uint8)
+    assert is_black(rgb)
+    rgb[37, 21, 1] = 8
+    assert not is_black(rgb)
+
+
+def test_frozen_is_a_picture_that_stays_while_the_robot_moves(picture):
+    watch = PictureWatch()
+    seen = [look(watch, picture(), t, position=t) for t in (0.0, 0.2, 0.4, 0.6, 0.8)]
+    assert seen == ['', '', '', 'frozen', 'frozen']
+    assert look(watch, picture(1), 1.0, position=1.0) == ''
+
+
+def test_a_robot_that_stands_still_before_a_still_scene_is_no_fault(picture):
+    watch = PictureWatch()
+    assert {look(watch, picture(), t, position=0.3) for t in range(10)} == {''}
+
+
+def test_frozen_stays_when_the_robot_comes_back(picture):
+    watch = PictureWatch()
+    seen = [look(watch, picture(), t, p) for t, p in [(0, 0.0), (1, 0.5), (2, 0.0), (3, 0.0)]]
+    assert seen == ['', '', 'frozen', 'frozen']
+
+
+def test_equal_pictures_must_last_and_be_several(picture):
+    watch = PictureWatch()
+    assert [look(watch, picture(), t, t) for t in (0.0, 3.0)] == ['', '']
+    watch = PictureWatch()
+    quick = [look(watch, picture(), t / 30, t / 10) for t in range(12)]
+    assert quick == [''] * 12
+
+
+def test_a_single_changed_pixel_is_a_live_camera(picture):
+    watch = PictureWatch()
+    rgb = picture()
+    for t in range(6):
+        rgb = rgb.copy()
+        rgb[5, 7, 0] ^= 1
+        assert look(watch, rgb, t, position=t) == ''
+
+
+def test_without_a_state_nothing_is_called_frozen(picture):
+    watch = PictureWatch()
+    assert {look(watch, picture(), t, None) for t in range(5)} == {''}
+
+
+def test_the_same_or_an_older_frame_changes_nothing(picture):
+    watch = PictureWatch()
+    black = np.zeros((48, 64, 3), np.uint8)
+    assert look(watch, black, 5.0) == 'black'
+    assert look(watch, picture(), 5.0) == 'black'
+    assert look(watch, picture(), 4.5) == 'black'
+
+
+@pytest.mark.parametrize('back', [1.5, 100.0])
+def test_a_late_frame_of_before_a_clock_jump_does_not_close_the_eyes(picture, back):
+    watch = PictureWatch()
+    look(watch, picture(), 200.0)
+    assert look(watch, np.zeros((48, 64, 3), np.uint8), 200.0 - back) == 'black'
