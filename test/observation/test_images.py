@@ -206,3 +206,27 @@ def test_the_corner_goes_where_a_clock_hand_goes():
     assert orient(rgb, 90, 'none').shape == (3, 2, 3)
     assert orient(rgb, 90, 'none')[0, 1, 0] == 255
     assert orient(rgb, 90, 'horizontal')[0, 0, 0] == 255
+
+
+def test_live_messages_and_bag_messages_give_the_same_picture(picture):
+    """One decoder for both: what is replayed is what the robot saw."""
+    messages = pytest.importorskip('sensor_msgs.msg', reason='no ROS 2 messages here')
+    from rosbags.typesys import Stores, get_typestore
+
+    rgb = picture()
+    live = messages.Image(
+        height=48, width=64, encoding='bgr8', step=192, data=array('B', rgb[..., ::-1].tobytes())
+    )
+    store = get_typestore(Stores.ROS2_JAZZY)
+    types = store.types
+    header = types['std_msgs/msg/Header'](types['builtin_interfaces/msg/Time'](1, 2), 'camera')
+    data = np.ascontiguousarray(rgb[..., ::-1]).reshape(-1)
+    stored = types['sensor_msgs/msg/Image'](header, 48, 64, 'bgr8', 0, 192, data)
+    kind = 'sensor_msgs/msg/Image'
+    bag = store.deserialize_cdr(store.serialize_cdr(stored, kind), kind)
+    assert np.array_equal(decode_image(live), rgb)
+    assert np.array_equal(decode_image(bag), rgb)
+    file = array('B', cv2.imencode('.png', rgb[..., ::-1])[1].tobytes())
+    assert np.array_equal(
+        decode_compressed(messages.CompressedImage(format='png', data=file)), rgb
+    )

@@ -149,7 +149,7 @@ def test_empty_velocities_matter_only_to_joints_that_need_them(joint, source):
     send(stream, ['a', 'b'], [1.0, 2.0])
     reading = stream.read(NOW)
     assert kinds(reading) == ['field']
-    assert 'joint a is needed by velocity' in reading.reasons[0].detail
+    assert 'joint a is asked for its velocity' in reading.reasons[0].detail
     send(stream, ['a', 'b'], [1.0, 2.0], 1010, velocities=[0.3, 0.4])
     reading = stream.read(1010 * MS)
     assert reading.reasons == ()
