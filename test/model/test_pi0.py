@@ -20,7 +20,7 @@ def no_gradients():
 
 @pytest.fixture(scope='module')
 def loud(policy: Pi0) -> Pi0:
-    """A policy whose actions depend strongly on everything, unlike the gentle random one."""
+    """A policy whose actions depend strongly on everything, unlike a random one with its small head."""
     model = Pi0.random(policy.architecture, 0)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
@@ -176,13 +176,11 @@ def test_random_weights_depend_on_the_seed_alone(policy: Pi0) -> None:
 
 
 @pytest.mark.parametrize('seed', [0, 1, 2])
-def test_a_random_policy_moves_gently(
+def test_a_random_policy_stays_near_its_noise_and_still_sees(
     policy: Pi0, seen: Conditioning, noise: torch.Tensor, seed: int
 ) -> None:
     model = Pi0.random(policy.architecture, seed)
     actions = model.sample(seen, noise)
-    assert actions.abs().max() < 1.0
-    assert actions.diff(dim=1).abs().max() < 0.2
-    assert (actions - model.sample(seen, -noise)).abs().max() < 0.2
+    assert 0.01 < (actions - noise).abs().max() < 1.0
     elsewhere = seen._replace(images=-seen.images)
-    assert (actions - model.sample(elsewhere, noise)).abs().max() > 0.01
+    assert (actions - model.sample(elsewhere, noise)).abs().max() > 1e-3
