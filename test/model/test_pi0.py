@@ -20,7 +20,7 @@ def no_gradients():
 
 @pytest.fixture(scope='module')
 def loud(policy: Pi0) -> Pi0:
-    """A policy whose actions depend strongly on everything, unlike a random one with its small head."""
+    """A policy whose actions depend strongly on everything: the random one has a small head."""
     model = Pi0.random(policy.architecture, 0)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -10,6 +9,9 @@ import yaml
 from pizero_ros.policy.bundle import Bundle, file_entry
 from pizero_ros.policy.manifest_write import SEAL_KEY, seal
 from pizero_ros.policy.runtime import Policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Edit = Callable[[dict[str, Any]], None]
 

@@ -55,7 +55,7 @@ def test_one_flipped_digit_of_a_statistic_is_found(tiny_copy):
     text = path.read_text()
     assert '-0.4' in text
     path.write_text(text.replace('-0.4', '-0.5', 1))
-    with pytest.raises(BundleError, match='sha256_of_the_lines_above: found .* altered'):
+    with pytest.raises(BundleError, match=r'sha256_of_the_lines_above: found .* altered'):
         Bundle.open(tiny_copy)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,6 +10,9 @@ from pizero_ros.errors import BundleError
 from pizero_ros.policy.manifest_read import read_manifest
 from pizero_ros.policy.manifest_write import manifest_text
 from pizero_ros.processing.spec import GripperMap, Statistics
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def robot(document):

@@ -192,7 +192,10 @@ def test_provider_that_falls_back_to_the_cpu_is_an_error_not_a_silence(tiny_bund
     monkeypatch.setattr(providers, 'available_providers', lambda: ('cpu', 'cuda'))
     if 'CUDAExecutionProvider' in providers.onnxruntime().get_available_providers():
         pytest.skip('this ONNX Runtime has CUDA')
-    with pytest.warns(UserWarning), pytest.raises(EnvironmentFault, match='a session on CPU'):
+    with (
+        pytest.warns(UserWarning, match='CUDA'),
+        pytest.raises(EnvironmentFault, match='a session on CPU'),
+    ):
         Policy.load(Bundle.open(tiny_bundle), 'cuda')
 
 
