@@ -85,7 +85,7 @@ class _Arrays:
                 self._arrays: dict[str, npt.NDArray[Any]] = {
                     name: archive[name] for name in archive.files
                 }
-        except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
             found = getattr(error, 'strerror', None) or error
             raise UsageError.at(path, '', found=found, expected='a readable .npz file') from None
 

@@ -41,9 +41,8 @@ class CommandPublishers:
 
     def flush(self, timeout: Duration) -> bool:
         """Wait until every reliable subscriber has what was published."""
-        return all(
-            publisher.wait_for_all_acked(timeout) for publisher in self._publishers.values()
-        )
+        # A list: after one that times out, the others still get their time.
+        return all([each.wait_for_all_acked(timeout) for each in self._publishers.values()])
 
     def destroy(self) -> None:
         """Remove the publishers."""

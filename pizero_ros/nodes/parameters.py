@@ -135,4 +135,11 @@ def override(embodiment: Embodiment, chosen: PolicyParameters) -> Embodiment:
             found=f'{executed}, {published}',
             expected=f'executed <= published <= horizon ({embodiment.horizon})',
         )
+    if lead >= published:
+        raise EmbodimentError.at(
+            'parameters',
+            'lead_steps',
+            found=str(lead),
+            expected=f'less than {published}, the steps that are published',
+        )
     return replace(embodiment, executed_steps=executed, published_steps=published, lead_steps=lead)

@@ -40,6 +40,7 @@ class Outcome:
         chunk: The chunk.
         decision: What the commander made of it.
         observed_at_ns: When the observation was taken, node clock.
+        sent: Whether its trajectories went to the controllers: accepted, and no dry run.
         durations_s: The chunk's phases plus ``ros`` (newest stamp to the start of preprocessing),
             ``publish``, ``stamp_to_command`` and ``overhead`` (that minus observe and denoise).
     """
@@ -48,6 +49,7 @@ class Outcome:
     chunk: ActionChunk
     decision: Decision
     observed_at_ns: int
+    sent: bool
     durations_s: Mapping[str, float]
 
 
@@ -67,7 +69,7 @@ class PolicyLoop:
         *,
         now_ns: Callable[[], int],
         prompt: Callable[[], str],
-        publish: Callable[[Iterable[Command]], None],
+        publish: Callable[[Iterable[Command]], bool],
         finished: Callable[[Outcome], None],
         refused: Callable[[str, str], None],
         failed: Callable[[Exception], None],
@@ -81,7 +83,7 @@ class PolicyLoop:
             commander: Judges them.
             now_ns: The node's clock.
             prompt: The instruction in force.
-            publish: Publishes commands.
+            publish: Publishes commands, and says whether it did.
             finished: Called after each inference, whatever became of its chunk.
             refused: Called with kind and text when an observation was not fit for inference.
             failed: Called when inference raised what is nobody's input; the loop ends.
@@ -185,6 +187,7 @@ class PolicyLoop:
             self._commander.fail()
             return
         observed_at_ns = self._now_ns()
+        looked = time.perf_counter()
         observed = self._assembler.observe(observed_at_ns, self._prompt())
         if isinstance(observed, Refusal):
             self._refuse(observed.reasons[0].kind, str(observed))
@@ -202,18 +205,19 @@ class PolicyLoop:
         self._sequence += 1
         with self._commander.in_order():
             decision = self._commander.accept(chunk, self._now_ns(), self._assembler.measured())
-            self._publish(decision.commands)
-        published = time.perf_counter()
-        ros = (observed_at_ns - observed.stamp_ns) * 1e-9
-        total = ros + published - started
+            published = self._publish(decision.commands)
+        done = time.perf_counter()
+        ros = (observed_at_ns - observed.stamp_ns) * 1e-9 + started - looked
+        total = ros + done - started
         durations = {
             'ros': ros,
             **chunk.durations_s,
-            'publish': published - inferred,
+            'publish': done - inferred,
             'stamp_to_command': total,
             'overhead': total - chunk.durations_s['observe'] - chunk.durations_s['denoise'],
         }
-        self._finished(Outcome(observed, chunk, decision, observed_at_ns, durations))
+        sent = published and decision.reason == 'accepted'
+        self._finished(Outcome(observed, chunk, decision, observed_at_ns, sent, durations))
 
     def _refuse(self, kind: str, text: str) -> None:
         """Hold, tell the node, and leave the sensors a control period to come back."""

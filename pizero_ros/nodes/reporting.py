@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,10 +13,10 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from pizero_ros.msg import PolicyStatus
 from pizero_ros.nodes.messages import time_message
-from pizero_ros.policy.latency import LatencyWindow
+from pizero_ros.policy.latency import LatencyWindow, Percentiles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pizero_ros.control.commander import CommanderStatus
     from pizero_ros.observation.streams import StreamStatus
@@ -30,10 +31,22 @@ class Tally:
 
     chunks_received: int = 0
     chunks_sent: int = 0
+    chunks_discarded: int = 0
     observations_refused: int = 0
     starvations: int = 0
     deadlines_missed: int = 0
-    latency: LatencyWindow = field(default_factory=LatencyWindow)
+    _latency: LatencyWindow = field(default_factory=LatencyWindow)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add_latency(self, durations_s: Mapping[str, float]) -> None:
+        """Take in one chunk's durations by phase, in seconds."""
+        with self._lock:
+            self._latency.add(durations_s)
+
+    def latency(self) -> dict[str, Percentiles]:
+        """Return phase → percentiles."""
+        with self._lock:
+            return self._latency.percentiles()
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ def status_message(snapshot: Snapshot) -> PolicyStatus:
     """Return the status as a message."""
     tally, commander, streams = snapshot.tally, snapshot.commander, snapshot.streams
     counts = interventions(snapshot)
-    latency = tally.latency.percentiles()
+    latency = tally.latency()
     message = PolicyStatus(
         state=snapshot.state,
         reason=snapshot.reason,
@@ -76,7 +89,7 @@ def status_message(snapshot: Snapshot) -> PolicyStatus:
         provider=snapshot.provider,
         chunks_received=tally.chunks_received,
         chunks_sent=tally.chunks_sent,
-        chunks_discarded=tally.chunks_received - tally.chunks_sent,
+        chunks_discarded=tally.chunks_discarded,
         observations_refused=tally.observations_refused,
         starvations=tally.starvations,
         deadlines_missed=tally.deadlines_missed,
@@ -124,12 +137,13 @@ def _policy_status(snapshot: Snapshot, node_name: str) -> DiagnosticStatus:
         'provider': f'{snapshot.provider} (onnxruntime {onnxruntime.__version__})',
         'chunks received': tally.chunks_received,
         'chunks sent': tally.chunks_sent,
+        'chunks discarded': tally.chunks_discarded,
         'observations refused': tally.observations_refused,
         'starvations': tally.starvations,
         'deadlines missed': tally.deadlines_missed,
         **{f'intervention {name}': n for name, n in interventions(snapshot).items()},
     }
-    for phase, p in tally.latency.percentiles().items():
+    for phase, p in tally.latency().items():
         values[f'{phase} p50 / p95 / p99 [ms]'] = (
             f'{p.p50 * 1e3:.1f} / {p.p95 * 1e3:.1f} / {p.p99 * 1e3:.1f}'
         )

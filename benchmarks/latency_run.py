@@ -1,0 +1,321 @@
+"""One measured run: cameras and the policy node as processes, and an observer of their topics."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rclpy
+from ament_index_python.packages import get_package_prefix
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from trajectory_msgs.msg import JointTrajectory
+
+from pizero_ros.embodiment.load import load_embodiment
+from pizero_ros.msg import ActionChunk, PolicyStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PUBLISHER = Path(__file__).with_name('camera_publisher.py')
+START_TIMEOUT_S = 60.0
+SETTLED = 2
+"""Status messages with every camera present before the measurement begins: discovery is over."""
+
+NANO = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to start.
+
+    Attributes:
+        embodiment: The file that both processes read.
+        bundle: What the policy node runs.
+        width: Of the pictures.
+        height: Of the pictures.
+        seconds: Length of the measurement, after discovery.
+        executed_steps: Steps between two inferences.
+        domain: ROS domain of this run.
+        folder: For logs and for what the cameras report.
+        profile: Fast DDS profile of both processes, ``None`` for Fast DDS's own defaults.
+    """
+
+    embodiment: Path
+    bundle: Path
+    width: int
+    height: int
+    seconds: float
+    executed_steps: int
+    domain: int
+    folder: Path
+    profile: Path | None
+
+
+class Observer:
+    """Hears what the policy node says, in a ROS domain of its own."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Subscribe to status, chunks and trajectories."""
+        embodiment = load_embodiment(plan.embodiment)
+        self.cameras = [camera.topic for camera in embodiment.cameras]
+        self.statuses: list[PolicyStatus] = []
+        self.chunks: list[ActionChunk] = []
+        self.trajectories: list[tuple[int, JointTrajectory]] = []
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=plan.domain)
+        self._node = Node('benchmark_observer', context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        reliable = QoSProfile(depth=100)
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        listen = self._node.create_subscription
+        listen(PolicyStatus, '/policy_node/status', self.statuses.append, latched)
+        listen(ActionChunk, '/policy_node/chunk', self.chunks.append, reliable)
+        arm = next(g for g in embodiment.actions if g.output == 'joint_trajectory')
+        listen(JointTrajectory, arm.topic, self._on_trajectory, reliable)
+
+    def _on_trajectory(self, message: JointTrajectory) -> None:
+        self.trajectories.append((time.time_ns(), message))
+
+    def spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Take messages in until ``condition``; return whether it came true in time."""
+        deadline = time.monotonic() + timeout_s
+        while not condition() and time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=0.1)
+        return condition()
+
+    def close(self) -> None:
+        """Leave the domain."""
+        self._executor.shutdown()
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+
+class Cpu:
+    """Processor time of some processes, and of the whole machine, since its creation."""
+
+    def __init__(self, processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
+        """Start counting."""
+        self._pids = {name: process.pid for name, process in processes.items()}
+        self._pids['observer'] = os.getpid()
+        self._start = self._read()
+
+    def _read(self) -> tuple[float, float, dict[str, float]]:
+        tick = os.sysconf('SC_CLK_TCK')
+        own = {}
+        for name, pid in self._pids.items():
+            fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+            own[name] = (int(fields[11]) + int(fields[12])) / tick
+        line = Path('/proc/stat').read_text().split('\n', 1)[0].split()[1:]
+        busy = (sum(map(int, line)) - int(line[3]) - int(line[4])) / tick
+        return time.monotonic(), busy, own
+
+    def cores(self) -> dict[str, float]:
+        """Return cores used by each process, and by ``others``, on average since the start."""
+        now, busy, own = self._read()
+        then, busy_then, own_then = self._start
+        used = {name: (own[name] - own_then[name]) / (now - then) for name in own}
+        used['others'] = max((busy - busy_then) / (now - then) - sum(used.values()), 0.0)
+        return used
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """Start both processes, wait for discovery, observe, stop them, and return the figures.
+
+    Raises:
+        RuntimeError: If the node does not start, or does not see every camera.
+    """
+    with ExitStack() as stack:
+        observer = Observer(plan)
+        stack.callback(observer.close)
+        processes = _start(plan, stack)
+        settled = _settled(observer.statuses, observer.cameras)
+        if not observer.spin_until(lambda: len(settled()) > SETTLED, START_TIMEOUT_S):
+            log = (plan.folder / 'policy_node.log').read_text()[-2000:]
+            msg = f'the node did not see every camera within {START_TIMEOUT_S:.0f} s:\n{log}'
+            raise RuntimeError(msg)
+        first = observer.statuses[-1]
+        cpu, load = Cpu(processes), os.getloadavg()[0]
+        end = _stamp(first.header) + round(plan.seconds * NANO)
+        observer.spin_until(
+            lambda: _stamp(observer.statuses[-1].header) >= end, plan.seconds + START_TIMEOUT_S
+        )
+        last = observer.statuses[-1]
+        cores, load = cpu.cores(), max(load, os.getloadavg()[0])
+        for name in ('policy_node', 'cameras'):
+            processes[name].send_signal(signal.SIGTERM)
+            if processes[name].wait(20) != 0:
+                msg = f'{name} ended with {processes[name].returncode}'
+                raise RuntimeError(msg)
+    window = _stamp(first.header), _stamp(last.header)
+    report = json.loads((plan.folder / 'cameras.json').read_text())
+    seconds = (window[1] - window[0]) / NANO
+    inside = [c for c in observer.chunks if window[0] < _stamp(c.header) <= window[1]]
+    return {
+        'seconds': seconds,
+        'load_1min': load,
+        'cores': cores,
+        'publisher_late_ms': report['late_s'] * 1e3,
+        'frames': {
+            topic: frames(observer.statuses, first, last, topic, report['stamps_ns'][topic])
+            for topic in observer.cameras
+        },
+        'chunks': len(inside),
+        'chunks_per_s': len(inside) / seconds,
+        'trajectories': last.chunks_sent - first.chunks_sent,
+        'observations_refused': last.observations_refused - first.observations_refused,
+        'latency_ms': _phases(last) | _seen_from_outside(inside, observer.trajectories),
+    }
+
+
+def _start(plan: Plan, stack: ExitStack) -> dict[str, subprocess.Popen[bytes]]:
+    """Start the node and the cameras; ``stack`` ends those that still run when it unwinds."""
+    environment = os.environ | {'ROS_DOMAIN_ID': str(plan.domain)}
+    for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
+        environment.pop(name, None)
+        if plan.profile is not None:
+            environment[name] = str(plan.profile)
+    parameters = {
+        'embodiment': plan.embodiment,
+        'bundle': plan.bundle,
+        'prompt': 'stack the blocks',
+        'executed_steps': plan.executed_steps,
+        'autostart': 'true',
+    }
+    node = Path(get_package_prefix('pizero_ros')) / 'lib/pizero_ros/policy_node'
+    given = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
+    commands: dict[str, list[str | Path]] = {
+        'policy_node': [node, '--ros-args', *given],
+        'cameras': [
+            *(sys.executable, PUBLISHER, plan.embodiment, '--out', plan.folder / 'cameras.json'),
+            *('--width', str(plan.width), '--height', str(plan.height)),
+        ],
+    }
+    processes = {}
+    for name, command in commands.items():
+        log = stack.enter_context((plan.folder / f'{name}.log').open('wb'))
+        processes[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        stack.callback(_end, processes[name])
+    return processes
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def _settled(
+    statuses: list[PolicyStatus], cameras: list[str]
+) -> Callable[[], list[PolicyStatus]]:
+    """Return a function that lists the status messages in which every camera has delivered."""
+
+    def settled() -> list[PolicyStatus]:
+        return [s for s in statuses if all(_newest(s, topic)[0] for topic in cameras)]
+
+    return settled
+
+
+def _stamp(header: Any) -> int:
+    return int(header.stamp.sec) * NANO + int(header.stamp.nanosec)
+
+
+def _newest(status: PolicyStatus, topic: str) -> tuple[int, int]:
+    """Return frames received so far and the newest stamp among them, (0, 0) if none."""
+    if topic not in status.stream_topics:
+        return 0, 0
+    k = list(status.stream_topics).index(topic)
+    if status.stream_age_s[k] < 0:
+        return 0, 0
+    stamp = _stamp(status.header) - round(status.stream_age_s[k] * NANO)
+    return int(status.stream_received[k]), stamp
+
+
+def frames(
+    statuses: list[PolicyStatus],
+    first: PolicyStatus,
+    last: PolicyStatus,
+    topic: str,
+    sent_ns: list[int],
+) -> dict[str, Any]:
+    """Count frames between two status messages, exactly.
+
+    Each status names the newest stamp that the node holds and the number of messages that it has
+    received. Frames of one camera keep their order, so of all frames stamped after the newest one
+    of ``first`` up to the newest one of ``last``, each was received or lost.
+    """
+    stamps = np.array(sent_ns, np.int64)
+    during = [s for s in statuses if _stamp(first.header) <= _stamp(s.header)]
+    during = [s for s in during if _stamp(s.header) <= _stamp(last.header)]
+    marks = [_newest(status, topic) for status in during]
+    unknown = {stamp for _, stamp in marks}.difference(sent_ns)
+    if unknown:
+        msg = f'{topic}: the node holds stamps that were never sent: {sorted(unknown)[:3]}'
+        raise RuntimeError(msg)
+    lost = []
+    for (count, stamp), (count_then, stamp_then) in zip(marks[1:], marks, strict=False):
+        sent = int(((stamps > stamp_then) & (stamps <= stamp)).sum())
+        lost.append(sent - (count - count_then))
+    (count, stamp), (count_then, stamp_then) = marks[-1], marks[0]
+    sent = int(((stamps > stamp_then) & (stamps <= stamp)).sum())
+    return {
+        'sent': sent,
+        'received': count - count_then,
+        'lost': sent - (count - count_then),
+        'worst_second': max(lost, default=0),
+    }
+
+
+def _phases(status: PolicyStatus) -> dict[str, dict[str, float]]:
+    """Return the node's own percentiles, of its last 200 chunks."""
+    columns = (status.latency_p50_ms, status.latency_p95_ms, status.latency_p99_ms)
+    rows = zip(status.latency_phases, *columns, strict=True)
+    return {phase: {'p50': p50, 'p95': p95, 'p99': p99} for phase, p50, p95, p99 in rows}
+
+
+def _seen_from_outside(
+    chunks: list[ActionChunk], trajectories: list[tuple[int, JointTrajectory]]
+) -> dict[str, dict[str, float]]:
+    """Return what the observer measured by itself, to check the node's figures against.
+
+    A trajectory belongs to the chunk on whose grid of waypoints its first point lies.
+    """
+    received_ms, camera_ms = [], []
+    arrived = []
+    for time_ns, message in trajectories:
+        if len(message.points) > 1:
+            offset = message.points[0].time_from_start
+            first_ns = _stamp(message.header) + offset.sec * NANO + offset.nanosec
+            arrived.append((time_ns, _stamp(message.header), first_ns))
+    for chunk in chunks:
+        observed_ns = _stamp(chunk.header)
+        camera_ms.append(chunk.oldest_age_s * 1e3)
+        for time_ns, stamp_ns, first_ns in arrived:
+            if stamp_ns < observed_ns or stamp_ns > observed_ns + NANO:
+                continue
+            step = round((first_ns - observed_ns) * 1e-9 * chunk.rate_hz)
+            if first_ns == observed_ns + round(step * 1e9 / chunk.rate_hz):
+                received_ms.append((time_ns - observed_ns) * 1e-6 - chunk.inference_s * 1e3)
+    return {
+        'oldest_stamp_to_observation': _percentiles(camera_ms),
+        'stamp_to_received_less_inference': _percentiles(received_ms),
+    }
+
+
+def _percentiles(values: list[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
+    return {'p50': p50, 'p95': p95, 'p99': p99}
