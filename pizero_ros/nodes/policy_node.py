@@ -2,14 +2,18 @@
 
 configure loads the bundle, checks it against the embodiment and warms it up; activate starts
 inference and publishing; deactivate holds the robot, then stops. SIGINT and SIGTERM hold, then
-exit 0.
+exit 0. With ``autostart`` the first two happen at once, and a failure of them ends the process with
+exit code 1.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import signal
 import sys
 import threading
+import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rclpy
@@ -18,6 +22,7 @@ from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -56,6 +61,8 @@ if TYPE_CHECKING:
     from pizero_ros.embodiment.schema import Camera, StateSource
     from pizero_ros.policy.noise import NoiseSource
 
+    Transition = Callable[['PolicyNode', LifecycleState], TransitionCallbackReturn]
+
 Owned = TypeVar('Owned')
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -65,6 +72,20 @@ THROTTLE_S = 2.0
 
 FLUSH = Duration(seconds=1.0)
 """How long an exiting node waits for the controllers to acknowledge the last hold."""
+
+
+def _reported(transition: Transition) -> Transition:
+    """Log what a transition raises: rclpy makes an ERROR of it without a word."""
+
+    @functools.wraps(transition)
+    def reporting(node: PolicyNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception:
+            node.get_logger().fatal(f'{transition.__name__} failed\n{traceback.format_exc()}')
+            raise
+
+    return reporting
 
 
 class PolicyNode(LifecycleNode):
@@ -77,8 +98,10 @@ class PolicyNode(LifecycleNode):
         self._prompt = ''
         self._enabled = True
         self._active = False
-        self._hold_reason = ''
+        self._hold_kind = self._hold_reason = ''
         self._fault = ''
+        self._told: tuple[int, str] | None = None
+        self.failed_to_start = False
         self._loop: PolicyLoop | None = None
         self._entities: list[tuple[Callable[[Any], object], Any]] = []
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -89,6 +112,7 @@ class PolicyNode(LifecycleNode):
 
     # Lifecycle
 
+    @_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, check, warm up, subscribe."""
         try:
@@ -99,12 +123,15 @@ class PolicyNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         return super().on_configure(state)
 
+    @_reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start inference; the robot moves from the first chunk that passes the safety gate."""
         result = super().on_activate(state)
         self._tally = Tally()
-        self._fault = self._hold_reason = ''
+        self._fault = self._hold_kind = self._hold_reason = ''
         self._commander.reset()
+        self._clock_epoch = self._assembler.epoch
+        self._ticked_ns = self._now_ns()
         self._active = True
         self._loop = self._new_loop()
         self._loop.start()
@@ -113,23 +140,27 @@ class PolicyNode(LifecycleNode):
         self._publish_status()
         return result
 
+    @_reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Hold, then stop."""
         self._halt()
         self._publish_status()
         return super().on_deactivate(state)
 
+    @_reported
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release the bundle and all interfaces."""
         self._release()
         return super().on_cleanup(state)
 
+    @_reported
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Hold if active, release everything."""
         self._halt()
         self._release()
         return super().on_shutdown(state)
 
+    @_reported
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Hold if active, release everything, and allow a new configure."""
         self._halt()
@@ -144,10 +175,10 @@ class PolicyNode(LifecycleNode):
 
     def _start_by_itself(self) -> None:
         self.destroy_timer(self._autostart)
-        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
-        else:
-            self.get_logger().error('not configured, so not started; see the error above')
+        self.failed_to_start = not (
+            self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        )
 
     def _configure(self) -> None:
         chosen = parameters.read(self)
@@ -167,7 +198,6 @@ class PolicyNode(LifecycleNode):
         self._embodiment = embodiment
         self._predictor = ChunkPredictor(policy, embodiment, noise, chosen.sampling_steps or None)
         self._assembler = ObservationAssembler(embodiment)
-        self._clock_epoch = self._assembler.epoch
         self._commander = Commander(embodiment, SCHEDULERS[chosen.scheduling](embodiment))
         self._prompt = chosen.prompt
         self._enabled = not chosen.dry_run
@@ -302,13 +332,14 @@ class PolicyNode(LifecycleNode):
     def _on_parameters(self, changed: list[rclpy.Parameter]) -> SetParametersResult:
         """Only the prompt may change on a configured node; the rest waits for a new configure."""
         for parameter in changed:
-            if parameter.name == 'prompt':
-                self._set_prompt(str(parameter.value))
-            elif self._active and parameter.name in parameters.NAMES:
+            if self._entities and parameter.name in parameters.NAMES - {'prompt'}:
                 return SetParametersResult(
                     successful=False,
                     reason=f'{parameter.name} is read at configure: deactivate and clean up first',
                 )
+        for parameter in changed:
+            if parameter.name == 'prompt':
+                self._set_prompt(str(parameter.value))
         return SetParametersResult(successful=True)
 
     # Control
@@ -322,8 +353,11 @@ class PolicyNode(LifecycleNode):
             self._clock_epoch = self._assembler.epoch
             self.get_logger().warning('the clock jumped back: starting anew')
             with self._commander.in_order():
+                # At the new time the old trajectory may be at its start: hold where it was.
+                self._commander.hold(self._ticked_ns, {})
                 self._publish(self._commander.stop(now_ns, {}))
                 self._commander.reset()
+        self._ticked_ns = now_ns
         stale = self._assembler.stale(now_ns)
         if stale and self._commander.status().sequence is not None:
             text = '; '.join(map(str, stale))
@@ -337,27 +371,39 @@ class PolicyNode(LifecycleNode):
             self._publish(self._commander.tick(now_ns))
         if not starved and self._commander.status().starved:
             self._tally.starvations += 1
-            self._hold_reason = 'starved: the published horizon ran out before the next chunk'
-            self.get_logger().warning(self._hold_reason, throttle_duration_sec=THROTTLE_S)
+            self._because('starved', 'the published horizon ran out before the next chunk')
+        if self._told != (self._state()[0], self._hold_kind):
+            self._publish_status()
 
-    def _publish(self, commands: Iterable[Command]) -> None:
-        if self._enabled and self._active:
+    def _publish(self, commands: Iterable[Command]) -> bool:
+        sending = self._enabled and self._active
+        if sending:
             self._commands.publish(commands)
+        return sending
+
+    def _because(self, kind: str, text: str) -> None:
+        """Note why the robot holds; the text may have numbers that change at every call."""
+        self._hold_kind, self._hold_reason = kind, text
+        self.get_logger().warning(f'holding, {kind}: {text}', throttle_duration_sec=THROTTLE_S)
 
     def _on_finished(self, outcome: Outcome) -> None:
         """Count and record an inference; runs in the inference thread."""
         decision, tally = outcome.decision, self._tally
         tally.chunks_received += 1
-        tally.latency.add(outcome.durations_s)
+        tally.add_latency(outcome.durations_s)
         period = self._embodiment.executed_steps / self._embodiment.rate_hz
         if sum(outcome.chunk.durations_s.values()) > period:
             tally.deadlines_missed += 1
-        sent = decision.reason == 'accepted'
-        if sent:
-            tally.chunks_sent += 1
-            self._hold_reason = ''
-        elif decision.reason == 'refused':
-            self._hold_reason = '; '.join(each.text for each in decision.interventions)
+        tally.chunks_sent += outcome.sent
+        if decision.reason == 'accepted':
+            self._hold_kind = self._hold_reason = ''
+        else:
+            tally.chunks_discarded += 1
+        if decision.reason == 'refused':
+            self._because('refused', '; '.join(each.text for each in decision.interventions))
+        elif decision.reason == 'late':
+            took = outcome.durations_s['stamp_to_command']
+            self._because('late', f'a chunk came {took:.2f} s after its observation, all past')
         for each in decision.interventions:
             self.get_logger().warning(
                 f'safety gate, {each.group}: {each.reason}: {each.text}',
@@ -369,17 +415,13 @@ class PolicyNode(LifecycleNode):
                 outcome.observation,
                 self._embodiment,
                 now_ns=outcome.observed_at_ns,
-                sent=sent and self._enabled,
+                sent=outcome.sent,
             )
         )
 
     def _on_refused(self, kind: str, text: str) -> None:
         self._tally.observations_refused += 1
-        changed = self._hold_reason != text
-        self._hold_reason = text
-        self.get_logger().warning(f'holding, {kind}: {text}', throttle_duration_sec=THROTTLE_S)
-        if changed:
-            self._publish_status()
+        self._because(kind, text)
 
     def _on_failed(self, error: Exception) -> None:
         """Hold for good: whatever raised may raise again with the robot in motion."""
@@ -404,18 +446,22 @@ class PolicyNode(LifecycleNode):
 
     # Reporting
 
-    def _publish_status(self) -> None:
-        commander = self._commander.status()
+    def _state(self) -> tuple[int, str]:
+        """Return what the policy does, and why the robot holds if it does."""
         if self._fault:
-            state, reason = PolicyStatus.STATE_FAULT, self._fault
-        elif not self._active:
-            state, reason = PolicyStatus.STATE_INACTIVE, ''
-        elif not self._enabled:
-            state, reason = PolicyStatus.STATE_DRY_RUN, self._hold_reason
-        elif commander.sequence is None or commander.holding:
-            state, reason = PolicyStatus.STATE_HOLDING, self._hold_reason or 'no chunk yet'
-        else:
-            state, reason = PolicyStatus.STATE_RUNNING, ''
+            return PolicyStatus.STATE_FAULT, self._fault
+        if not self._active:
+            return PolicyStatus.STATE_INACTIVE, ''
+        if not self._enabled:
+            return PolicyStatus.STATE_DRY_RUN, self._hold_reason
+        commander = self._commander.status()
+        if commander.sequence is None or commander.holding:
+            return PolicyStatus.STATE_HOLDING, self._hold_reason or 'no chunk yet'
+        return PolicyStatus.STATE_RUNNING, ''
+
+    def _publish_status(self) -> None:
+        state, reason = self._state()
+        self._told = state, self._hold_kind
         now_ns = self._now_ns()
         snapshot = Snapshot(
             now_ns=now_ns,
@@ -425,7 +471,7 @@ class PolicyNode(LifecycleNode):
             prompt=self._prompt,
             provider=self._predictor.policy.provider,
             tally=self._tally,
-            commander=commander,
+            commander=self._commander.status(),
             streams=self._assembler.status(now_ns),
         )
         self._status.publish(status_message(snapshot))
@@ -458,26 +504,40 @@ class PolicyNode(LifecycleNode):
         for destroy, entity in reversed(self._entities):
             destroy(entity)
         self._entities.clear()
+        with contextlib.suppress(AttributeError):
+            del self._predictor  # Its sessions hold the weights: on a GPU, most of its memory.
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM, leave the robot holding, and return 0."""
+    """Run the node until SIGINT or SIGTERM and leave the robot holding.
+
+    Args:
+        args: Command line with ``--ros-args``; ``sys.argv`` by default.
+
+    Returns:
+        0 when stopped, 1 if a parameter is wrong or ``autostart`` failed.
+    """
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    node = PolicyNode()
+    try:
+        node = PolicyNode()
+    except ParameterException as error:
+        print(f'policy_node: {error}', file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        while not stopping.is_set():
+        while not (stopping.is_set() or node.failed_to_start):
             executor.spin_once(timeout_sec=0.1)
-        node.hold_and_deactivate()
     finally:
+        node.hold_and_deactivate()
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+    return int(node.failed_to_start)
 
 
 if __name__ == '__main__':

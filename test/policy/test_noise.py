@@ -25,9 +25,9 @@ def test_gaussian_noise_repeats_for_a_stamp_whatever_came_before():
 
 def test_continuous_noise_has_unit_variance_over_time():
     noise = ContinuousNoise(3, rate_hz=50, bandwidth_hz=0.5, epoch_ns=NOW_NS)
-    values = noise(NOW_NS, 500_000, 4)
+    values = noise(NOW_NS, 100_000, 4)
     assert values.dtype == np.float32
-    np.testing.assert_allclose(values.std(axis=0), 1, atol=0.03)
+    np.testing.assert_allclose(values.std(axis=0), 1, atol=0.05)
     np.testing.assert_allclose(values.mean(axis=0), 0, atol=0.05)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +31,7 @@ def write(architecture, out, **options):
         out,
         semantics={},
         kind='random',
-        source='mini',
+        source='tiny',
         **options,
     )
 
@@ -104,37 +106,55 @@ def test_named_prompts_are_baked_in_and_long_ones_refused(tiny):
         random_model_spec(small, ['base_0_rgb'], prompts=['go'])
 
 
-def test_export_is_whole_or_absent_and_replaces_only_bundles(
-    mini_architecture, tmp_path, monkeypatch
-):
-    mini = read_architecture(mini_architecture)
+@pytest.fixture
+def exported_before(tiny_bundle, monkeypatch):
+    """Take graphs and proof from an export of the same policy: tracing is not under test here."""
+
+    def copy_graphs(_, folder):
+        for name in ('observe.onnx', 'denoise.onnx'):
+            shutil.copy(tiny_bundle / name, folder)
+
+    proof = json.loads((tiny_bundle / 'parity.json').read_text())
+    monkeypatch.setattr(export_bundle, 'export_graphs', copy_graphs)
+    monkeypatch.setattr(export_bundle, 'prove', lambda *_: proof)
+
+
+def test_bundle_appears_whole_under_its_name(tiny, tmp_path, exported_before):
     out = tmp_path / 'deep' / 'bundle'
-    written = write(mini, out)
+    written = write(tiny, out)
     assert written.manifest.model_only
     assert Bundle.open(out).manifest == written.manifest
     assert [each.name for each in out.parent.iterdir()] == ['bundle']
 
+
+def test_bundle_is_replaced_only_on_demand(tiny, tmp_path, exported_before):
+    out = tmp_path / 'bundle'
+    write(tiny, out)
     with pytest.raises(ExportError, match='--force replaces a bundle'):
-        write(mini, out)
+        write(tiny, out)
+    write(tiny, out, force=True, seed=3)
+    assert Bundle.open(out).manifest.provenance.seed == 3
+    assert [each.name for each in tmp_path.iterdir()] == ['bundle']
+
+
+def test_export_that_fails_leaves_what_was_there(tiny, tmp_path, exported_before, monkeypatch):
+    out = tmp_path / 'bundle'
+    before = write(tiny, out)
 
     def fail(*_):
         raise ExportError('no parity')
 
     monkeypatch.setattr(export_bundle, 'prove', fail)
-    with pytest.raises(ExportError, match='no parity'):
-        write(mini, out, force=True)
-    assert Bundle.open(out).manifest == written.manifest
-    assert [each.name for each in out.parent.iterdir()] == ['bundle']
-    monkeypatch.undo()
-
-    replaced = write(mini, out, force=True, seed=3)
-    assert Bundle.open(out).manifest.provenance.seed == replaced.manifest.provenance.seed == 3
-    assert [each.name for each in out.parent.iterdir()] == ['bundle']
+    for target in (out, tmp_path / 'new'):
+        with pytest.raises(ExportError, match='no parity'):
+            write(tiny, target, force=True)
+    assert Bundle.open(out).manifest == before.manifest
+    assert [each.name for each in tmp_path.iterdir()] == ['bundle']
 
 
 @pytest.mark.parametrize('force', [False, True])
-def test_a_folder_that_is_no_bundle_is_never_replaced(mini_architecture, tmp_path, force):
+def test_a_folder_that_is_no_bundle_is_never_replaced(tiny, tmp_path, force):
     (tmp_path / 'notes.txt').write_text('mine')
     with pytest.raises(ExportError, match='not even with --force'):
-        write(read_architecture(mini_architecture), tmp_path, force=force)
+        write(tiny, tmp_path, force=force)
     assert (tmp_path / 'notes.txt').read_text() == 'mine'
