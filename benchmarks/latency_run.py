@@ -143,9 +143,8 @@ def measure(plan: Plan) -> dict[str, Any]:
         processes = _start(plan, stack)
         settled = _settled(observer.statuses, observer.cameras)
         if not observer.spin_until(lambda: len(settled()) > SETTLED, START_TIMEOUT_S):
-            log = (plan.folder / 'policy_node.log').read_text()[-2000:]
-            msg = f'the node did not see every camera within {START_TIMEOUT_S:.0f} s:\n{log}'
-            raise RuntimeError(msg)
+            msg = f'the node did not see every camera within {START_TIMEOUT_S:.0f} s'
+            raise RuntimeError(_with_log(msg, plan))
         first = observer.statuses[-1]
         cpu, load = Cpu(processes), os.getloadavg()[0]
         end = _stamp(first.header) + round(plan.seconds * NANO)
@@ -153,6 +152,8 @@ def measure(plan: Plan) -> dict[str, Any]:
             lambda: _stamp(observer.statuses[-1].header) >= end, plan.seconds + START_TIMEOUT_S
         )
         last = observer.statuses[-1]
+        if last.state == PolicyStatus.STATE_FAULT:
+            raise RuntimeError(_with_log(last.reason, plan))
         cores, load = cpu.cores(), max(load, os.getloadavg()[0])
         for name in ('policy_node', 'cameras'):
             processes[name].send_signal(signal.SIGTERM)
@@ -192,6 +193,7 @@ def _start(plan: Plan, stack: ExitStack) -> dict[str, subprocess.Popen[bytes]]:
         'bundle': plan.bundle,
         'prompt': 'stack the blocks',
         'executed_steps': plan.executed_steps,
+        'noise': 'continuous',  # or random weights make the gate refuse every chunk
         'autostart': 'true',
     }
     node = Path(get_package_prefix('pizero_ros')) / 'lib/pizero_ros/policy_node'
@@ -209,6 +211,11 @@ def _start(plan: Plan, stack: ExitStack) -> dict[str, subprocess.Popen[bytes]]:
         processes[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         stack.callback(_end, processes[name])
     return processes
+
+
+def _with_log(message: str, plan: Plan) -> str:
+    log = (plan.folder / 'policy_node.log').read_text(errors='replace')
+    return f'{message}\n{log[-2000:]}'
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -39,10 +39,17 @@ class NodeProcess:
     """One process in its own group, with stdout and stderr in a log file."""
 
     def __init__(
-        self, name: str, command: Sequence[str | Path], env: Mapping[str, str], log: Path
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        env: Mapping[str, str],
+        log: Path,
+        *,
+        finite: bool,
     ) -> None:
         self.name = name
         self.log = log
+        self.finite = finite
         self._ended_by = ''
         with log.open('wb') as output:
             self._process = subprocess.Popen(
@@ -65,15 +72,15 @@ class NodeProcess:
         return None if code is None else Exit(self.name, code, self._ended_by)
 
     def stop(self) -> Exit:
-        """End it with SIGINT, or harder if it does not obey, and whatever it has started."""
+        """End it with SIGINT, or harder if it does not obey; ended already, that is reported."""
         for number, limit_s in STOPPING:
             if not self.running:
                 break
             self._ended_by = number.name
-            self._signal(number)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(limit_s)
-        self._signal(signal.SIGKILL)
         return Exit(self.name, self._process.wait(), self._ended_by)
 
     def tail(self) -> str:
@@ -89,11 +96,6 @@ class NodeProcess:
             return None
         # Fields 14 and 15 of proc(5), counted after the name: user and system time.
         return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
-
-    def _signal(self, number: signal.Signals) -> None:
-        """Signal the group; its id stays the leader's while any member lives."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
 
 
 class Processes:
@@ -117,18 +119,21 @@ class Processes:
         for process in reversed(self._processes):
             process.stop()
 
-    def start(self, name: str, command: Sequence[str | Path], log_name: str) -> NodeProcess:
-        """Start a process with its log in ``log_name``.log."""
+    def start(
+        self, name: str, command: Sequence[str | Path], log_name: str, *, finite: bool = False
+    ) -> NodeProcess:
+        """Start a process with its log in ``log_name``.log; a ``finite`` one ends by itself."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        process = NodeProcess(name, command, self._env, self._logs / f'{log_name}.log')
+        log = self._logs / f'{log_name}.log'
+        process = NodeProcess(name, command, self._env, log, finite=finite)
         self._processes.append(process)
         return process
 
     def died(self) -> NodeProcess | None:
-        """Return a process that has ended by itself with an error, or was killed from outside."""
+        """Return a process that has ended when it should not have, or with an error."""
         for process in self._processes:
             ended = process.exit()
-            if ended is not None and not ended.signal and ended.code:
+            if ended is not None and not ended.signal and (ended.code or not process.finite):
                 return process
         return None
 

@@ -41,8 +41,11 @@ class CommandPublishers:
 
     def flush(self, timeout: Duration) -> bool:
         """Wait until every reliable subscriber has what was published."""
-        # A list: after one that times out, the others still get their time.
-        return all([each.wait_for_all_acked(timeout) for each in self._publishers.values()])
+        confirmed = True
+        for publisher in self._publishers.values():
+            # The others still get their time after one that does not answer.
+            confirmed &= publisher.wait_for_all_acked(timeout)
+        return confirmed
 
     def destroy(self) -> None:
         """Remove the publishers."""

@@ -2,7 +2,7 @@
 
 configure loads the bundle, checks it against the embodiment and warms it up; activate starts
 inference and publishing; deactivate holds the robot, then stops. SIGINT and SIGTERM hold, then
-exit 0. With ``autostart`` the first two happen at once, and a failure of them ends the process with
+exit 0. With ``autostart`` the first two happen at once, and if one fails the process ends with
 exit code 1.
 """
 
@@ -13,6 +13,7 @@ import functools
 import signal
 import sys
 import threading
+import time
 import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -68,7 +69,7 @@ Owned = TypeVar('Owned')
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STATUS_PERIOD_S = 1.0
 THROTTLE_S = 2.0
-"""Repeated interventions are logged at most this often; all are counted."""
+"""The same kind of intervention is logged at most this often; all are counted."""
 
 FLUSH = Duration(seconds=1.0)
 """How long an exiting node waits for the controllers to acknowledge the last hold."""
@@ -101,6 +102,7 @@ class PolicyNode(LifecycleNode):
         self._hold_kind = self._hold_reason = ''
         self._fault = ''
         self._told: tuple[int, str] | None = None
+        self._logged_s: dict[str, float] = {}
         self.failed_to_start = False
         self._loop: PolicyLoop | None = None
         self._entities: list[tuple[Callable[[Any], object], Any]] = []
@@ -384,7 +386,7 @@ class PolicyNode(LifecycleNode):
     def _because(self, kind: str, text: str) -> None:
         """Note why the robot holds; the text may have numbers that change at every call."""
         self._hold_kind, self._hold_reason = kind, text
-        self.get_logger().warning(f'holding, {kind}: {text}', throttle_duration_sec=THROTTLE_S)
+        self._warn(kind, f'holding, {kind}: {text}')
 
     def _on_finished(self, outcome: Outcome) -> None:
         """Count and record an inference; runs in the inference thread."""
@@ -405,10 +407,8 @@ class PolicyNode(LifecycleNode):
             took = outcome.durations_s['stamp_to_command']
             self._because('late', f'a chunk came {took:.2f} s after its observation, all past')
         for each in decision.interventions:
-            self.get_logger().warning(
-                f'safety gate, {each.group}: {each.reason}: {each.text}',
-                throttle_duration_sec=THROTTLE_S,
-            )
+            name = f'{each.group}.{each.reason}'
+            self._warn(name, f'safety gate, {name}: {each.text}')
         self._chunks.publish(
             chunk_message(
                 outcome.chunk,
@@ -430,6 +430,12 @@ class PolicyNode(LifecycleNode):
         with self._commander.in_order():
             self._publish(self._commander.stop(self._now_ns(), self._assembler.measured()))
         self._publish_status()
+
+    def _warn(self, kind: str, text: str) -> None:
+        now_s = time.monotonic()
+        if now_s - self._logged_s.get(kind, -THROTTLE_S) >= THROTTLE_S:
+            self._logged_s[kind] = now_s
+            self.get_logger().warning(text)
 
     def _halt(self) -> None:
         """Stop inference and leave the robot holding, its base at rest."""

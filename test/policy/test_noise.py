@@ -28,7 +28,7 @@ def test_continuous_noise_has_unit_variance_over_time():
     values = noise(NOW_NS, 100_000, 4)
     assert values.dtype == np.float32
     np.testing.assert_allclose(values.std(axis=0), 1, atol=0.05)
-    np.testing.assert_allclose(values.mean(axis=0), 0, atol=0.05)
+    np.testing.assert_allclose(values.mean(axis=0), 0, atol=0.2)
 
 
 def test_successive_chunks_agree_where_they_overlap():
