@@ -159,7 +159,7 @@ def measure(plan: Plan) -> dict[str, Any]:
             processes[name].send_signal(signal.SIGTERM)
             if processes[name].wait(20) != 0:
                 msg = f'{name} ended with {processes[name].returncode}'
-                raise RuntimeError(msg)
+                raise RuntimeError(_with_log(msg, plan, name))
     window = _stamp(first.header), _stamp(last.header)
     report = json.loads((plan.folder / 'cameras.json').read_text())
     seconds = (window[1] - window[0]) / NANO
@@ -193,7 +193,6 @@ def _start(plan: Plan, stack: ExitStack) -> dict[str, subprocess.Popen[bytes]]:
         'bundle': plan.bundle,
         'prompt': 'stack the blocks',
         'executed_steps': plan.executed_steps,
-        'noise': 'continuous',  # or random weights make the gate refuse every chunk
         'autostart': 'true',
     }
     node = Path(get_package_prefix('pizero_ros')) / 'lib/pizero_ros/policy_node'
@@ -213,8 +212,8 @@ def _start(plan: Plan, stack: ExitStack) -> dict[str, subprocess.Popen[bytes]]:
     return processes
 
 
-def _with_log(message: str, plan: Plan) -> str:
-    log = (plan.folder / 'policy_node.log').read_text(errors='replace')
+def _with_log(message: str, plan: Plan, name: str = 'policy_node') -> str:
+    log = (plan.folder / f'{name}.log').read_text(errors='replace')
     return f'{message}\n{log[-2000:]}'
 
 
@@ -269,7 +268,7 @@ def frames(
     marks = [_newest(status, topic) for status in during]
     unknown = {stamp for _, stamp in marks}.difference(sent_ns)
     if unknown:
-        msg = f'{topic}: the node holds stamps that were never sent: {sorted(unknown)[:3]}'
+        msg = f'{topic}: {len(unknown)} stamps are not ours; is the ROS domain used by others too?'
         raise RuntimeError(msg)
     lost = []
     for (count, stamp), (count_then, stamp_then) in zip(marks[1:], marks, strict=False):

@@ -32,6 +32,7 @@ from pizero_ros.demo.recording import (
     Status,
     StreamCount,
 )
+from pizero_ros.demo.stages import POLICY, ROBOT
 from pizero_ros.errors import ObservationError
 from pizero_ros.msg import ActionChunk, PolicyStatus
 from pizero_ros.nodes.messages import MESSAGE_TYPES, odometry_values, stamp_ns
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from pizero_ros.embodiment.schema import ActionGroup, Camera, Embodiment, StateSource
     from pizero_ros.replay.bag import Bag, Topic
 
-POLICY = 'policy_node'
-ROBOT = 'sim_robot'
 ENOUGH = 1000
 """Queue depth at which no reliable message can be lost while a picture is being decoded."""
 
@@ -89,7 +88,6 @@ class Observer:
         self._clock_ns = 0
         self._wanted: set[str] = set()
         self._takers: dict[str, Any] = {}
-        self._lock = threading.Lock()
         self._context = Context()
         rclpy.init(
             args=[],
@@ -132,9 +130,7 @@ class Observer:
 
     def take_pictures(self) -> None:
         """Keep the next picture of every camera."""
-        with self._lock:
-            self._wanted |= {camera.slot for camera in self._embodiment.cameras}
-        self._executor.create_task(self._subscribe_wanted)
+        self._executor.create_task(self._want_pictures)
 
     def counts(self) -> dict[str, dict[str, Any]]:
         """Return group → accepted, rejected, rejections of the judged commands of a bag."""
@@ -310,12 +306,13 @@ class Observer:
 
     # Pictures
 
-    async def _subscribe_wanted(self) -> None:
+    def _want_pictures(self) -> None:
         """Subscribe for one picture each: a camera at full rate would load the machine."""
+        self._wanted = {camera.slot for camera in self._embodiment.cameras}
         if self._judge is not None:
             return
         for camera in self._embodiment.cameras:
-            if camera.slot in self._wanted and camera.slot not in self._takers:
+            if camera.slot not in self._takers:
                 kind = CompressedImage if camera.transport == 'compressed' else Image
                 self._takers[camera.slot] = self._subscribe(
                     kind, camera.topic, partial(self._on_picture, camera), ONE_PICTURE
@@ -327,8 +324,7 @@ class Observer:
             self._keep_picture(camera, message)
 
     def _keep_picture(self, camera: Camera, message: Any) -> None:
-        with self._lock:
-            self._wanted.discard(camera.slot)
+        self._wanted.discard(camera.slot)
         decode = decode_image if camera.transport == 'raw' else decode_compressed
         try:
             rgb = decode(message, camera.topic)

@@ -129,6 +129,10 @@ class Processes:
         self._processes.append(process)
         return process
 
+    def tail(self, name: str) -> str:
+        """Return the last lines of the log of the process called ``name``."""
+        return next((each.tail() for each in self._processes if each.name == name), '')
+
     def died(self) -> NodeProcess | None:
         """Return a process that has ended when it should not have, or with an error."""
         for process in self._processes:

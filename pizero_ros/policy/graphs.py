@@ -10,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pizero_ros.errors import BundleError
+from pizero_ros.policy.manifest import DENOISE_FILE, OBSERVE_FILE
 from pizero_ros.policy.providers import onnxruntime
 
 if TYPE_CHECKING:
     from pizero_ros.policy.manifest import Manifest
     from pizero_ros.processing.model_inputs import ModelInputs
-
-OBSERVE = 'observe.onnx'
-DENOISE = 'denoise.onnx'
 
 _KEPT_SHAPES = 4
 """Pairs of camera count and prompt length whose buffers are kept; older ones are dropped."""
@@ -156,7 +154,7 @@ def _verify(where: object, observe: Any, denoise: Any, manifest: Manifest) -> No
     cached: Signature = dict.fromkeys(cache_names(cache.layers), (_CACHE_TYPES, cache_shape))
     chunk: Shape = (1, model.horizon, model.action_dim)
     _compare(
-        f'{where}/{OBSERVE}',
+        f'{where}/{OBSERVE_FILE}',
         observe,
         {
             'images': (_FLOAT, (None, 3, height, width)),
@@ -166,7 +164,7 @@ def _verify(where: object, observe: Any, denoise: Any, manifest: Manifest) -> No
         cached,
     )
     _compare(
-        f'{where}/{DENOISE}',
+        f'{where}/{DENOISE_FILE}',
         denoise,
         {**cached, 'x_t': (_FLOAT, chunk), 't': (_FLOAT, (1, model.horizon))},
         {'velocity': (_FLOAT, chunk)},
@@ -175,10 +173,10 @@ def _verify(where: object, observe: Any, denoise: Any, manifest: Manifest) -> No
     for tensor in denoise.get_inputs():
         if tensor.name in written and tensor.type != written[tensor.name]:
             raise BundleError.at(
-                f'{where}/{DENOISE}',
+                f'{where}/{DENOISE_FILE}',
                 tensor.name,
                 found=tensor.type,
-                expected=f'{written[tensor.name]} as {OBSERVE} writes it',
+                expected=f'{written[tensor.name]} as {OBSERVE_FILE} writes it',
             )
 
 

@@ -55,8 +55,24 @@ class ChunkPredictor:
         self.rate_hz = semantics.rate_hz
         self.inputs = InputPipeline(model, semantics, prompt, embodiment)
         self.outputs = OutputPipeline(model, semantics, embodiment)
+        self._cameras = len(embodiment.cameras)
         self._noise = GaussianNoise(0) if noise is None else noise
         self._steps = steps
+
+    def warm_up(self, prompt: str) -> tuple[float, ...]:
+        """Run blank inputs of the shapes to come: every camera of the robot, this prompt.
+
+        Args:
+            prompt: Instruction that the robot will start with; empty for the longest possible.
+
+        Returns:
+            Seconds of every run, in order (``Policy.warm_up``).
+
+        Raises:
+            PromptError: The prompt cannot become tokens.
+        """
+        tokens = len(self.inputs.prompt(prompt)) if prompt else None
+        return self.policy.warm_up(self._cameras, tokens)
 
     def __call__(
         self,

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pizero_ros.errors import EnvironmentFault
-from pizero_ros.policy.graphs import DENOISE, OBSERVE, Graphs
+from pizero_ros.policy.graphs import Graphs
+from pizero_ros.policy.manifest import DENOISE_FILE, OBSERVE_FILE
 from pizero_ros.policy.providers import ProviderName, open_session, resolve_provider
 from pizero_ros.policy.sampler import StepHook, integrate
 from pizero_ros.processing.model_inputs import ModelInputs
@@ -194,6 +195,6 @@ class Policy:
 
 def _open_graphs(bundle: Bundle, provider: str, threads: int | None) -> Graphs:
     """Open both sessions on one provider."""
-    observe = open_session(bundle.path / OBSERVE, provider, threads)
-    denoise = open_session(bundle.path / DENOISE, provider, threads)
+    observe = open_session(bundle.path / OBSERVE_FILE, provider, threads)
+    denoise = open_session(bundle.path / DENOISE_FILE, provider, threads)
     return Graphs(bundle.path, observe, denoise, bundle.manifest)

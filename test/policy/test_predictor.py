@@ -92,3 +92,11 @@ def test_robot_that_the_bundle_does_not_know_is_refused(policy):
 def test_empty_prompt_is_an_error(policy, robot):
     with pytest.raises(PromptError):
         ChunkPredictor(policy, robot)(observation(robot, prompt=''))
+
+
+def test_warm_up_prepares_the_shapes_that_the_prompt_and_the_cameras_have(policy, robot):
+    predict = ChunkPredictor(policy, robot)
+    assert len(predict.warm_up('go')) > 3
+    prepared = policy.graphs.cache
+    predict(observation(robot, prompt='go'))
+    assert policy.graphs.cache is prepared

@@ -199,6 +199,20 @@ def test_provider_that_falls_back_to_the_cpu_is_an_error_not_a_silence(tiny_bund
         Policy.load(Bundle.open(tiny_bundle), 'cuda')
 
 
+def test_auto_takes_the_cpu_where_cuda_is_built_in_and_does_not_work(
+    tiny_bundle, monkeypatch, caplog
+):
+    from pizero_ros.policy import providers
+
+    monkeypatch.setattr(providers, 'available_providers', lambda: ('cpu', 'cuda'))
+    if 'CUDAExecutionProvider' in providers.onnxruntime().get_available_providers():
+        pytest.skip('this ONNX Runtime has CUDA')
+    with pytest.warns(UserWarning, match='CUDA'):
+        loaded = Policy.load(Bundle.open(tiny_bundle))
+    assert loaded.provider == 'cpu'
+    assert 'Using the CPU instead' in caplog.text
+
+
 def test_unknown_provider_is_an_error(tiny_bundle):
     with pytest.raises(EnvironmentFault, match="'npu'"):
         Policy.load(Bundle.open(tiny_bundle), 'npu')

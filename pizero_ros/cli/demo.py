@@ -1,0 +1,322 @@
+"""``pizero demo``: the policy on simulated robots or on a recording, with a report."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pizero_ros.cli.exit_codes import FINDING, SUCCESS, UsageError
+from pizero_ros.cli.output import add_json, console, progress_console, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.progress import Progress
+
+    from pizero_ros.demo.recording import Recording
+    from pizero_ros.demo.report import RobotSection
+    from pizero_ros.embodiment.schema import Embodiment
+    from pizero_ros.replay.bag import Bag
+
+ROBOTS = ('sim_single_arm', 'sim_dual_arm', 'sim_mobile')
+PROMPT = 'put the red cube into the tray'
+
+_EPILOG = """\
+Each robot and its policy run as processes of their own, on a ROS domain that nobody else on this
+machine uses and that does not leave it. Without --bundle the policy is untrained: it moves smoothly
+and to no purpose, and every mistake in the timing of its chunks would show as a jump.
+Exit status 1: a robot got no accepted trajectory, did not move, or a process failed.
+
+examples:
+  pizero demo
+  pizero demo --embodiment sim_mobile --seconds 30
+  pizero demo --bag recording/ --embodiment unitree_g1
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        type=Path,
+        default=Path('out/demo'),
+        help='report.json, report.html and logs go here (default: out/demo)',
+    )
+    parser.add_argument(
+        '--seconds',
+        metavar='S',
+        type=_seconds,
+        default=10.0,
+        help='length of each simulated run after the first trajectory; a bag is always played '
+        'whole (default: 10)',
+    )
+    parser.add_argument(
+        '--embodiment',
+        metavar='E',
+        action='append',
+        help=f'robot, a shipped name or a file; repeat it for several (default: '
+        f'{", ".join(ROBOTS)})',
+    )
+    parser.add_argument(
+        '--bundle', metavar='DIR', type=Path, help='policy (default: an untrained one)'
+    )
+    parser.add_argument(
+        '--bag', metavar='BAG', type=Path, help='play this recording instead of simulating'
+    )
+    parser.add_argument(
+        '--prompt',
+        metavar='TEXT',
+        help=f'instruction (default: that of the bag, else {PROMPT!r})',
+    )
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run every robot and write the report."""
+    from pizero_ros.embodiment.load import load_embodiment
+
+    # Everything that can be asked wrongly is refused before the first process starts.
+    embodiments = [load_embodiment(each) for each in arguments.embodiment or _default(arguments)]
+    noise = _noise(arguments.bundle) if arguments.bundle else 'continuous'
+
+    from pizero_ros.demo.installation import environment, executables
+
+    with _opened_bag(arguments.bag, embodiments) as bag, _sigterm_as_interrupt():
+        programs = executables()
+        env = environment()
+        # The observer lives in this process and reads the same profile as the nodes.
+        os.environ.update(env)
+        started = time.monotonic()
+        created = datetime.datetime.now().astimezone().isoformat(timespec='seconds')
+        bundle = arguments.bundle or _untrained(arguments.out, embodiments, bag, programs, env)
+        sections = _run_all(arguments, embodiments, bag, bundle, noise, programs, env)
+
+    from pizero_ros.demo.installation import machine, versions
+    from pizero_ros.demo.report import Facts, write_report
+
+    facts = Facts(
+        command=shlex.join(['pizero', *sys.argv[1:]]),
+        created=created,
+        seconds=time.monotonic() - started,
+        versions=versions(),
+        machine=machine(),
+    )
+    with progress_console.status('drawing the report'):
+        content = write_report(arguments.out, sections, facts)
+    write_json(arguments.json, content)
+    _print(sections)
+    console.print(
+        f'{arguments.out / "report.html"}\n{arguments.out / "report.json"}',
+        markup=False,
+        soft_wrap=True,
+    )
+    return SUCCESS if content['passed'] else FINDING
+
+
+def _default(arguments: argparse.Namespace) -> tuple[str, ...]:
+    if arguments.bag:
+        raise UsageError.at(
+            '--embodiment',
+            '',
+            found='nothing',
+            expected='the robot of the bag',
+            remedy='A recording does not say whose it is.',
+        )
+    return ROBOTS
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1.0 <= value <= 3600.0:
+        msg = f'{value:g} is not between 1 and 3600'
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _noise(bundle: Path) -> str:
+    """Return what a bundle's sampling starts from; only the manifest is read here."""
+    from pizero_ros.policy.manifest import MANIFEST_FILE
+    from pizero_ros.policy.manifest_read import read_manifest
+
+    if not (bundle / MANIFEST_FILE).is_file():
+        raise UsageError.at(
+            bundle,
+            '',
+            found=f'no {MANIFEST_FILE}',
+            expected='a bundle folder',
+            remedy='`pizero export` writes one.',
+        )
+    return 'continuous' if read_manifest(bundle / MANIFEST_FILE).untrained else 'gaussian'
+
+
+@contextlib.contextmanager
+def _opened_bag(path: Path | None, embodiments: list[Embodiment]) -> Iterator[Bag | None]:
+    """Open the bag, and refuse one that cannot feed the robot."""
+    if path is None:
+        yield None
+        return
+    from pizero_ros.errors import BagError
+    from pizero_ros.replay.bag import open_bag
+
+    if len(embodiments) != 1:
+        raise UsageError.at(
+            '--embodiment', '', found=len(embodiments), expected='one robot for one bag'
+        )
+    try:
+        bag = open_bag(path)
+    except BagError as error:
+        raise UsageError(str(error)) from None
+    with bag:
+        robot = embodiments[0]
+        needed = [each.topic for each in robot.cameras if each.required]
+        needed += [each.topic for each in robot.state]
+        if missing := [topic for topic in needed if topic not in bag.topics]:
+            raise UsageError.at(
+                path,
+                ', '.join(missing),
+                found=f'topics {", ".join(bag.topics)}',
+                expected=f'the required topics of {robot.source}',
+                remedy='Give an embodiment whose topics are those of the bag.',
+            )
+        yield bag
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """End the processes on SIGTERM too: the robot of an orphaned policy would go on moving."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _untrained(
+    out: Path,
+    embodiments: list[Embodiment],
+    bag: Bag | None,
+    programs: Mapping[str, Path],
+    env: Mapping[str, str],
+) -> Path:
+    from pizero_ros.demo.untrained import untrained_bundle
+
+    with progress_console.status('exporting an untrained policy (once, about half a minute)'):
+        # Relative actions make the chunks of a recorded robot start at its recorded joints.
+        return untrained_bundle(
+            embodiments,
+            'relative' if bag else 'absolute',
+            out=out,
+            pizero=programs['pizero'],
+            env=env,
+            log=out / 'logs' / 'export.log',
+        )
+
+
+def _run_all(
+    arguments: argparse.Namespace,
+    embodiments: list[Embodiment],
+    bag: Bag | None,
+    bundle: Path,
+    noise: str,
+    programs: Mapping[str, Path],
+    env: Mapping[str, str],
+) -> list[RobotSection]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from pizero_ros.demo.report import RobotSection
+    from pizero_ros.demo.runs import run_recorded, run_simulated
+    from pizero_ros.demo.stages import Plan
+
+    sections = []
+    columns = (
+        TextColumn('{task.description:<16}'),
+        BarColumn(30),
+        TimeElapsedColumn(),
+        TextColumn('{task.fields[said]}'),
+    )
+    with Progress(*columns, console=progress_console) as progress:
+        for embodiment in embodiments:
+            plan = Plan(
+                embodiment=embodiment,
+                bundle=bundle,
+                noise=noise,
+                prompt=arguments.prompt or ('' if bag else PROMPT),
+                seconds=arguments.seconds,
+                out=arguments.out,
+                programs=programs,
+                env=env,
+            )
+            told = _Bar(progress, embodiment.name)
+            if bag is None:
+                result, recording, window = run_simulated(plan, told)
+            else:
+                result, recording, window = run_recorded(plan, bag, told)
+            sections.append(RobotSection(result, recording, embodiment, window))
+    return sections
+
+
+class _Bar:
+    """One robot's progress bar, with what has been seen so far."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(name, total=None, said='starting')
+
+    def __call__(self, share: float | None, recording: Recording) -> None:
+        if share is None:
+            return
+        held = sum(each.is_hold for each in recording.trajectories)
+        said = f'{len(recording.chunks)} chunks, {len(recording.trajectories) - held} trajectories'
+        if held:
+            said += f', {held} holds'
+        self._progress.update(self._task, total=1.0, completed=share, said=said)
+
+
+def _print(sections: list[RobotSection]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pizero_ros.demo.verdict import failures, warnings
+
+    table = Table(box=None, pad_edge=False)
+    for title in ('', 'robot'):
+        table.add_column(title, no_wrap=True)
+    for title in ('sent', 'accepted', 'rejected', 'points', 'frames', 'p50 ms', 'p95 ms'):
+        table.add_column(title, justify='right', no_wrap=True)
+    table.add_column('finding', overflow='fold')
+    for section in sections:
+        result = section.result
+        failed, warned = failures(result), warnings(result)
+        mark = '[red]fail[/]' if failed else '[yellow]ok[/]' if warned else '[green]ok[/]'
+        frames_sent, frames_received = result.frames
+        latency = result.latency_ms.get('stamp_to_command', {})
+        points = result.points_per_trajectory
+        table.add_row(
+            mark,
+            result.embodiment,
+            *map(str, result.trajectories),
+            '–' if points is None else f'{points:g}',
+            f'{frames_received}/{frames_sent}',
+            *(f'{latency[p]:.1f}' if p in latency else '–' for p in ('p50', 'p95')),
+            escape('\n'.join([*failed, *warned])),
+        )
+    console.print(table)
+    for section in sections:
+        if section.result.log_tail:
+            console.print(f'\n{section.result.embodiment}:', style='bold')
+            console.print(section.result.log_tail, markup=False)

@@ -1,0 +1,257 @@
+"""The policy node over real DDS: sensors in, timed commands out, and it stops when told to."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from pizero_ros.control.controller import JointTrajectoryController
+from pizero_ros.control.validation import command_from_message
+from pizero_ros.msg import PolicyStatus
+from pizero_ros.nodes.messages import stamp_ns
+
+STEP_NS = 20_000_000
+LEAD_STEPS = 2
+ARM = [f'joint_{k}' for k in range(1, 7)]
+
+
+def chunk_actions(chunk):
+    return np.asarray(chunk.actions).reshape(chunk.horizon, chunk.width)
+
+
+def chunk_of(trajectory, chunks):
+    """Newest chunk observed before a trajectory that was sent."""
+    stamp = stamp_ns(trajectory.header.stamp)
+    return max(
+        (c for c in chunks if c.sent and stamp_ns(c.header.stamp) <= stamp),
+        key=lambda c: stamp_ns(c.header.stamp),
+    )
+
+
+def test_trajectories_are_the_chunks_waypoints_on_the_chunks_clock(start):
+    robot = start()
+    robot.until(lambda: len(robot.motions()) >= 4)
+    received = [r for r in robot.of('arm') if len(r.message.points) > 1]
+    robot.until(
+        lambda: stamp_ns(robot.chunks[-1].header.stamp)
+        > stamp_ns(received[-1].message.header.stamp)
+    )
+    previous = 0
+    for at_ns, message in received:
+        stamp = stamp_ns(message.header.stamp)
+        assert previous < stamp <= at_ns < stamp + 1_000_000_000
+        previous = stamp
+        assert message.joint_names == ARM
+        command = command_from_message(message)
+        times = command.time_from_start_ns
+        assert (np.diff(times) > 0).all()
+        assert times[0] >= LEAD_STEPS * STEP_NS
+
+        chunk = chunk_of(message, robot.chunks)
+        assert (chunk.horizon, chunk.rate_hz, chunk.embodiment) == (50, 50.0, 'sim_single_arm')
+        due = stamp + times - stamp_ns(chunk.header.stamp)
+        assert (due % STEP_NS == 0).all()
+        steps = due // STEP_NS
+        assert steps.tolist() == list(range(steps[0], 50))
+        columns = [chunk.joint_indices[chunk.joint_names.index(name)] for name in ARM]
+        np.testing.assert_array_equal(command.positions, chunk_actions(chunk)[steps][:, columns])
+    assert robot.status.embodiment == 'sim_single_arm'
+
+
+@pytest.mark.parametrize('replacement', ['discard', 'blend'])
+def test_every_trajectory_is_accepted_by_a_controller(start, replacement):
+    robot = start()
+    robot.until(lambda: len(robot.motions()) >= 3)
+    controller = JointTrajectoryController(ARM, np.zeros(6), replacement=replacement)
+    for at_ns, message in robot.of('arm'):
+        assert controller.accept(command_from_message(message), at_ns) is None
+        controller.sample(at_ns)
+    assert controller.accepted >= 3
+    assert not controller.rejected
+
+
+def test_chunks_tell_joints_prompt_ages_and_sequence(start):
+    robot = start(prompt='stack the blocks')
+    robot.until(lambda: len(robot.chunks) >= 3)
+    assert [chunk.sequence for chunk in robot.chunks[:3]] == [0, 1, 2]
+    chunk = robot.chunks[-1]
+    assert chunk.group_names == ['arm', 'gripper']
+    assert list(chunk.group_sizes) == [6, 1]
+    assert chunk.joint_names == [*ARM, 'gripper_joint']
+    assert list(chunk.joint_indices) == list(range(7))
+    assert chunk.width == 18
+    assert chunk.prompt == 'stack the blocks'
+    assert 0 <= chunk.newest_age_s <= chunk.oldest_age_s < 0.6
+    assert 0 < chunk.inference_s
+    assert not chunk_actions(chunk)[:, 7:].any()
+    assert chunk_actions(chunk)[:, :7].all()
+
+
+def test_base_is_streamed_on_the_chunks_clock_and_zeroed_on_deactivate(start):
+    robot = start('sim_mobile')
+    robot.until(lambda: len(robot.motions('left_arm')) >= 3)
+    twists = robot.of('base')
+    robot.until(lambda: len(twists) >= 60)
+    streamed = [t.message for t in twists[:60]]
+    stamps = np.array([stamp_ns(t.header.stamp) for t in streamed])
+    assert np.median(np.diff(stamps)) == pytest.approx(STEP_NS, rel=0.1)
+    first = min(stamp_ns(t.header.stamp) for t in robot.motions('left_arm'))
+    sent = [c for c in robot.chunks if c.sent]
+    matched = 0
+    for message, stamp in zip(streamed, stamps, strict=True):
+        assert message.header.frame_id == 'base_link'
+        assert stamp >= first
+        values = [message.twist.linear.x, message.twist.linear.y, message.twist.angular.z]
+        candidates = [c for c in sent if stamp_ns(c.header.stamp) <= stamp]
+        steps = [(int(stamp) - stamp_ns(c.header.stamp)) // STEP_NS for c in candidates]
+        rows = [
+            chunk_actions(c)[k, 14:17] for c, k in zip(candidates, steps, strict=True) if k < 50
+        ]
+        matched += any(np.array_equal(values, row) for row in rows)
+    assert matched == len(streamed)
+
+    assert robot.deactivate()
+    robot.until(lambda: not _speed(twists[-1].message))
+    for group in ('left_arm', 'right_arm', 'torso'):
+        robot.until(lambda group=group: len(robot.of(group)[-1].message.points) == 1)
+
+
+def _speed(message):
+    twist = message.twist
+    return abs(twist.linear.x) + abs(twist.linear.y) + abs(twist.angular.z)
+
+
+def test_gripper_goals_are_sent_only_on_change(start):
+    def wide(content):
+        content['actions'][1]['deadband'] = 0.004
+
+    robot = start(change=wide)
+    robot.until(lambda: len(robot.of('gripper')) >= 3 and len(robot.motions()) >= 3)
+    goals = [r.message.data[0] for r in robot.of('gripper')]
+    assert (np.abs(np.diff(goals)) > 0.004).all()
+    assert len(goals) < 50 * len(robot.motions()) / 4
+
+
+def test_gripper_that_does_not_change_is_told_once(start):
+    def never(content):
+        content['actions'][1]['deadband'] = 1.0
+
+    robot = start(change=never)
+    robot.until(lambda: len(robot.motions()) >= 4)
+    assert len(robot.of('gripper')) == 1
+
+
+def test_enable_off_holds_and_then_sends_nothing_while_chunks_go_on(start):
+    robot = start()
+    robot.until(lambda: len(robot.motions()) >= 2)
+    response = robot.enable(False)
+    assert (response.success, response.message) == (True, 'dry run: nothing is sent')
+    robot.until(lambda: len(robot.of('arm')[-1].message.points) == 1)
+    robot.wait_for_state(PolicyStatus.STATE_DRY_RUN)
+    told, chunks = robot.commands(), len(robot.chunks)
+    robot.until(lambda: len(robot.chunks) >= chunks + 3)
+    assert robot.commands() == told
+    assert not any(chunk.sent for chunk in robot.chunks[chunks + 1 :])
+    sent = robot.wait_for_state(PolicyStatus.STATE_DRY_RUN).chunks_sent
+
+    assert robot.enable(True).message == 'commands are sent'
+    moved = len(robot.motions())
+    robot.until(lambda: len(robot.motions()) >= moved + 2)
+    status = robot.wait_for_state(PolicyStatus.STATE_RUNNING)
+    robot.until(lambda: robot.status.chunks_sent > sent)
+    assert status.chunks_received > status.chunks_sent
+    assert robot.chunks[-1].sent
+
+
+def test_dry_run_from_the_start_sends_nothing_at_all(start):
+    robot = start(dry_run=True)
+    robot.until(lambda: len(robot.chunks) >= 3)
+    status = robot.until(lambda: robot.status.chunks_received >= 3 and robot.status)
+    assert (status.state, status.chunks_sent) == (PolicyStatus.STATE_DRY_RUN, 0)
+    assert status.chunks_discarded == 0
+    assert robot.deactivate()
+    assert robot.commands() == 0
+
+
+def test_deactivate_holds_every_arm_where_it_is_being_sent(start):
+    robot = start('sim_dual_arm')
+    robot.until(lambda: all(len(robot.motions(f'{side}_arm')) >= 2 for side in ('left', 'right')))
+    asked_ns = time.time_ns()
+    assert robot.deactivate()
+    done_ns = time.time_ns()
+    robot.wait_for_state(PolicyStatus.STATE_INACTIVE)
+    for side in ('left', 'right'):
+        messages = robot.of(f'{side}_arm')
+        robot.until(lambda messages=messages: len(messages[-1].message.points) == 1)
+        hold, motion = messages[-1].message, messages[-2].message
+        assert hold.joint_names == [f'{side}_joint_{k}' for k in range(1, 7)]
+        assert stamp_ns(hold.header.stamp) == 0
+        controller = JointTrajectoryController(hold.joint_names, np.zeros(6))
+        for at_ns, message in messages[:-1]:
+            controller.accept(command_from_message(message), at_ns)
+            controller.sample(max(at_ns, stamp_ns(message.header.stamp)))
+        assert motion.points
+        times = np.linspace(max(asked_ns, messages[-2].at_ns), done_ns, 1000).astype(np.int64)
+        path = np.array([controller.sample(int(t))[0] for t in times])
+        distance = np.abs(path - np.asarray(hold.points[0].positions)).max(axis=1)
+        assert distance.min() < 0.02
+    told = robot.commands()
+    assert robot.activate()
+    robot.until(lambda: robot.commands() > told + 1)
+    assert robot.chunks[-1].sequence <= 1
+
+
+def test_status_and_diagnostics_count_streams_and_time_phases(start):
+    robot = start(prompt='wave')
+    robot.until(lambda: len(robot.chunks) >= 4)
+    status = robot.until(
+        lambda: robot.status.chunks_sent >= 3 and robot.status.stream_received[-1] >= 100
+    ) and robot.status
+    assert status.state == PolicyStatus.STATE_RUNNING
+    assert (status.reason, status.prompt, status.scheduling) == ('', 'wave', 'async')
+    assert status.provider == 'cpu'
+    assert status.stream_topics == [
+        '/base_camera/image_raw', '/wrist_camera/image_raw', '/side_camera/image_raw',
+        '/joint_states',
+    ]  # fmt: skip
+    assert list(status.stream_faults) == [''] * 4
+    assert np.asarray(status.stream_rate_hz) == pytest.approx([30, 30, 30, 100], rel=0.2)
+    assert (np.asarray(status.stream_age_s) >= 0).all()
+    assert list(status.intervention_names) == []
+    phases = dict(zip(status.latency_phases, status.latency_p50_ms, strict=True))
+    assert list(phases) == [
+        'ros', 'preprocess', 'observe', 'denoise', 'postprocess', 'publish', 'stamp_to_command',
+        'overhead',
+    ]  # fmt: skip
+    assert min(phases.values()) > 0
+    whole = phases.pop('stamp_to_command')
+    assert phases.pop('overhead') < whole
+    assert max(phases.values()) < whole
+    ordered = (status.latency_p50_ms, status.latency_p95_ms, status.latency_p99_ms)
+    assert (np.diff(np.array(ordered), axis=0) >= 0).all()
+
+    policy = robot.until(lambda: robot.diagnosis('policy'))
+    assert (policy.level, policy.message) == (b'\0', 'running')
+    values = {pair.key: pair.value for pair in policy.values}
+    assert values['embodiment'] == 'sim_single_arm'
+    assert values['provider'].startswith('cpu (onnxruntime ')
+    assert 'denoise p50 / p95 / p99 [ms]' in values
+    for topic in status.stream_topics:
+        stream = robot.diagnosis(topic)
+        assert (stream.level, stream.message) == (b'\0', 'healthy')
+
+
+def test_state_changes_are_told_at_once_and_not_with_every_refusal(start):
+    robot = start(active=False)
+    inactive = robot.wait_for_state(PolicyStatus.STATE_INACTIVE)
+    assert inactive.reason == ''
+    assert robot.activate()
+    robot.wait_for_state(PolicyStatus.STATE_RUNNING)
+    robot.muted.add('/joint_states')
+    robot.wait_for_state(PolicyStatus.STATE_HOLDING, '/joint_states')
+    before = len(robot.received['/policy_node/status'])
+    refused = robot.status.observations_refused
+    robot.until(lambda: robot.status.observations_refused >= refused + 15)
+    assert len(robot.received['/policy_node/status']) - before <= 3
