@@ -42,8 +42,8 @@ setup(
         'rosbags>=0.10',
     ],
     extras_require={
-        'cpu': ['onnxruntime>=1.20'],
-        'gpu': ['onnxruntime-gpu>=1.27'],
+        'cpu': ['onnxruntime>=1.23'],
+        'gpu': ['onnxruntime-gpu>=1.23'],
         'sim': ['mujoco>=3.3'],
         'tokenizer': ['sentencepiece>=0.2'],
         'train': ['torch>=2.6', 'onnx>=1.17', 'onnxscript>=0.5', 'safetensors>=0.4'],

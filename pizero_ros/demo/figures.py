@@ -130,7 +130,7 @@ def _panels(panels: Sequence[tuple[ActionGroup, ActionJoint]], draw: Any) -> str
             axes.margins(x=0.01, y=0.12)
             _widen(axes)
             if number + _COLUMNS >= len(panels):
-                axes.set_xlabel('time since the first trajectory [s]')
+                axes.set_xlabel('time [s]')
                 axes.tick_params(labelbottom=True)
         output = io.StringIO()
         figure.savefig(output, format='svg', transparent=True, metadata={'Date': None})

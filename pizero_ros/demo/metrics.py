@@ -41,7 +41,9 @@ def group_results(
     recording: Recording, embodiment: Embodiment, counts: Mapping[str, Mapping[str, Any]]
 ) -> tuple[GroupResult, ...]:
     """Return what each group was told, with its controller's ``counts`` (accepted, …)."""
-    return tuple(_group(recording, group, counts.get(group.name, {})) for group in embodiment.actions)
+    return tuple(
+        _group(recording, group, counts.get(group.name, {})) for group in embodiment.actions
+    )
 
 
 def joint_results(
@@ -100,9 +102,7 @@ def largest_speed(series: Series, names: Sequence[str], window: Window) -> float
     return max(speeds, default=None)
 
 
-def _group(
-    recording: Recording, group: ActionGroup, counts: Mapping[str, Any]
-) -> GroupResult:
+def _group(recording: Recording, group: ActionGroup, counts: Mapping[str, Any]) -> GroupResult:
     seen = [each for each in recording.trajectories if each.group == group.name]
     arm = group.output == 'joint_trajectory'
     plans = [each for each in seen if each.command is not None and not each.is_hold] if arm else []

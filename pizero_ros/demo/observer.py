@@ -95,9 +95,7 @@ class Observer:
             domain_id=domain,
             signal_handler_options=SignalHandlerOptions.NO,
         )
-        self._node = Node(
-            'demo_observer', context=self._context, use_global_arguments=False
-        )
+        self._node = Node('demo_observer', context=self._context, use_global_arguments=False)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name='observer')
@@ -168,16 +166,14 @@ class Observer:
             )
         self._subscribe(Clock, '/clock', self._on_clock, QoSProfile(depth=1))
 
-    def _subscribe(
-        self, kind: type, topic: str, callback: Any, qos: QoSProfile = RELIABLE
-    ) -> Any:
+    def _subscribe(self, kind: type, topic: str, callback: Any, qos: QoSProfile = RELIABLE) -> Any:
         return self._node.create_subscription(kind, topic, callback, qos)
 
     def _spin(self) -> None:
         try:
             with suppress(ExternalShutdownException):
                 self._executor.spin()
-        except Exception as error:  # noqa: BLE001 - the main thread raises it
+        except Exception as error:
             self._error = error
 
     def _now_ns(self) -> int:
@@ -234,9 +230,7 @@ class Observer:
         if self._judge is not None:
             self._judge.values(group.name, values)
 
-    def _keep_trajectory(
-        self, group: ActionGroup, message: JointTrajectory, now_ns: int
-    ) -> None:
+    def _keep_trajectory(self, group: ActionGroup, message: JointTrajectory, now_ns: int) -> None:
         command = command_from_message(message, group.name)
         if isinstance(command, TrajectoryCommand):
             kept = SentTrajectory(group.name, now_ns, command, '')
@@ -299,9 +293,7 @@ class Observer:
             node, _, topic = status.name.partition(': ')
             if node == POLICY and topic.startswith('/'):
                 self.recording.stream_counters[topic] = {
-                    value.key: int(value.value)
-                    for value in status.values
-                    if value.value.isdigit()
+                    value.key: int(value.value) for value in status.values if value.value.isdigit()
                 }
 
     # Pictures

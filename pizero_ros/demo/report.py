@@ -160,4 +160,6 @@ def _number(value: float | None, digits: int = 3) -> str:
 def _milliseconds(value: float | None) -> str:
     if value is None:
         return '–'
-    return f'{value:.0f}' if value >= 99.95 else f'{value:.1f}' if value >= 0.95 else f'{value:.2f}'
+    return (
+        f'{value:.0f}' if value >= 99.95 else f'{value:.1f}' if value >= 0.95 else f'{value:.2f}'
+    )

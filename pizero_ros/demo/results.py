@@ -196,7 +196,9 @@ class RobotResult:
     @property
     def motion(self) -> float:
         """The largest motion of a joint, rad or m."""
-        return max((joint.motion for joint in self.joints if joint.unit in ('rad', 'm')), default=0)
+        return max(
+            (joint.motion for joint in self.joints if joint.unit in ('rad', 'm')), default=0
+        )
 
     @property
     def seam(self) -> float | None:

@@ -67,9 +67,7 @@ def run_simulated(plan: Plan, progress: Progress) -> tuple[RobotResult, Recordin
         Processes({**plan.env, 'ROS_DOMAIN_ID': str(domain)}, plan.out / 'logs') as processes,
     ):
         run = Stages(plan, processes, observer, measured, progress)
-        robot = run.start(
-            ROBOT, {'embodiment': embodiment.source, 'stats_file': str(stats_file)}
-        )
+        robot = run.start(ROBOT, {'embodiment': embodiment.source, 'stats_file': str(stats_file)})
         policy = run.start(POLICY, _policy_parameters(plan))
         try:
             run.wait_for_first(lambda: observer.recording.trajectories, 'trajectory')
@@ -104,7 +102,9 @@ def run_simulated(plan: Plan, progress: Progress) -> tuple[RobotResult, Recordin
     return result, recording, measured.window or Window(0, last_ns)
 
 
-def run_recorded(plan: Plan, bag: Bag, progress: Progress) -> tuple[RobotResult, Recording, Window]:
+def run_recorded(
+    plan: Plan, bag: Bag, progress: Progress
+) -> tuple[RobotResult, Recording, Window]:
     """Play a whole bag to the policy; controller models judge what it sends."""
     embodiment = plan.embodiment
     domain = free_domain()
@@ -156,7 +156,7 @@ def run_recorded(plan: Plan, bag: Bag, progress: Progress) -> tuple[RobotResult,
     stats = _read(stats_file)
     recording = observer.recording
     sent = stats.get('sent', {})
-    measured.window = Window(bag.start_ns - 10**9, bag.end_ns + 10**9)
+    measured.window = Window(bag.start_ns, bag.end_ns)
     result = _result(
         plan,
         measured,

@@ -34,7 +34,7 @@ def euler_grid(steps: int) -> Iterator[float]:
 
 
 def embed_time(t: torch.Tensor, width: int, min_period: float, max_period: float) -> torch.Tensor:
-    """Embed flow times as sines and cosines, with the angle in float64.
+    """Embed flow times as sines and cosines, with the phase in float64.
 
     Args:
         t: float32 [B, H], the flow time of each action token.
@@ -48,9 +48,11 @@ def embed_time(t: torch.Tensor, width: int, min_period: float, max_period: float
     # Evaluated here in Python, so that an export sees one constant and only t is a graph input.
     half = width // 2
     ratio = max_period / min_period
-    periods = [min_period * ratio ** (i / max(half - 1, 1)) for i in range(half)]
-    frequency = torch.tensor(
-        [2.0 * math.pi / period for period in periods], dtype=torch.float64, device=t.device
+    frequencies = [1.0 / (min_period * ratio ** (i / max(half - 1, 1))) for i in range(half)]
+    turns = t.double()[..., None] * torch.tensor(
+        frequencies, dtype=torch.float64, device=t.device
     )
-    angle = t.double()[..., None] * frequency
-    return torch.cat((angle.sin(), angle.cos()), dim=-1).float()
+    # Whole turns go in float64; what is left fits float32, and sines of doubles are not in every
+    # ONNX Runtime (1.23, the last for Python 3.10, has none).
+    angle = ((turns - turns.round()) * (2.0 * math.pi)).float()
+    return torch.cat((angle.sin(), angle.cos()), dim=-1)
