@@ -15,7 +15,7 @@ ARGUMENTS = (
     ('scheduling', 'async', 'open_loop or async'),
     ('dry_run', 'false', 'compute everything, send nothing, until ~/enable says so'),
     ('provider', 'auto', 'ONNX Runtime provider: auto, cpu, cuda, tensorrt'),
-    ('noise', 'gaussian', 'initial noise: gaussian, or continuous for untrained bundles'),
+    ('noise', 'auto', 'initial noise: auto, gaussian or continuous'),
     ('noise_seed', '0', 'seed of the noise'),
     ('namespace', '', 'namespace of the node'),
     ('use_sim_time', 'false', 'follow /clock'),

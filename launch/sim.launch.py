@@ -23,11 +23,21 @@ from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
 from launch import LaunchDescription
 
+# Declared here too, so that --show-args lists them although the include comes late.
+POLICY_ARGUMENTS = (
+    ('prompt', '', 'instruction until one arrives on ~/prompt'),
+    ('scheduling', 'async', 'open_loop or async'),
+    ('dry_run', 'false', 'compute everything, send nothing, until ~/enable says so'),
+    ('namespace', '', 'namespace of both nodes'),
+    ('use_sim_time', 'false', 'follow /clock'),
+    ('log_level', 'info', 'debug, info, warn, error'),
+)
 
-def policy(bundle, noise):
+
+def policy(bundle):
     return IncludeLaunchDescription(
         PathJoinSubstitution([FindPackageShare('pizero_ros'), 'launch', 'policy.launch.py']),
-        launch_arguments={'bundle': bundle, 'noise': noise}.items(),
+        launch_arguments={'bundle': bundle}.items(),
     )
 
 
@@ -35,10 +45,10 @@ def with_bundle(context):
     """Start the policy, after the export of an untrained bundle where none is given."""
     bundle = LaunchConfiguration('bundle').perform(context)
     if bundle:
-        return [policy(bundle, LaunchConfiguration('noise'))]
+        return [policy(bundle)]
     embodiment = LaunchConfiguration('embodiment').perform(context)
     cached = Path.home() / '.cache' / 'pizero_ros' / f'untrained_{Path(embodiment).stem}'
-    start = policy(str(cached), 'continuous')
+    start = policy(str(cached))
     if (cached / 'policy.yaml').is_file():
         return [LogInfo(msg=f'untrained bundle {cached}'), start]
     export = ExecuteProcess(
@@ -70,10 +80,10 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 'bundle', default_value='', description='policy bundle; empty: an untrained one'
             ),
-            DeclareLaunchArgument('noise', default_value='gaussian'),
-            DeclareLaunchArgument('namespace', default_value=''),
-            DeclareLaunchArgument('use_sim_time', default_value='false'),
-            DeclareLaunchArgument('log_level', default_value='info'),
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, default, description in POLICY_ARGUMENTS
+            ),
             OpaqueFunction(function=with_bundle),
             Node(
                 package='pizero_ros',

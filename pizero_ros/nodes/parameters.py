@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SCHEDULING_MODES = ('open_loop', 'async')
 PROVIDERS = ('auto', 'cpu', 'cuda', 'tensorrt')
-NOISE_KINDS = ('gaussian', 'continuous')
+NOISE_KINDS = ('auto', 'gaussian', 'continuous')
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ DECLARATIONS: tuple[tuple[str, Any, ParameterDescriptor], ...] = (
         _count('steps from now to the first waypoint; -1: the embodiment', -1, 1000),
     ),
     ('sampling_steps', 0, _count('Euler steps; 0: the bundle says', 0, 1000)),
-    ('noise', 'gaussian', _text('initial noise of a sample', NOISE_KINDS)),
+    ('noise', 'auto', _text('initial noise; auto: continuous if untrained', NOISE_KINDS)),
     ('noise_seed', 0, _count('seed of the noise: the same seed repeats a run', 0, 2**31 - 1)),
     ('dry_run', False, ParameterDescriptor(description='start with ~/enable off')),
     ('autostart', False, ParameterDescriptor(description='configure and activate at once')),

@@ -189,7 +189,10 @@ class PolicyNode(LifecycleNode):
         for finding in require_embodiment(bundle, embodiment):
             self.get_logger().warning(finding.message)
         noise: NoiseSource = GaussianNoise(chosen.noise_seed)
-        if chosen.noise == 'continuous':
+        untrained = bundle.manifest.untrained
+        if untrained:
+            self.get_logger().warning(f'{bundle.path} is untrained: its motion has no purpose')
+        if chosen.noise == 'continuous' or (chosen.noise == 'auto' and untrained):
             noise = ContinuousNoise(chosen.noise_seed, embodiment.rate_hz, epoch_ns=self._now_ns())
         policy = Policy.load(bundle, chosen.provider, chosen.threads or None)
         warm_up = policy.warm_up()
