@@ -25,7 +25,7 @@ from launch import LaunchDescription
 
 # Declared here too, so that --show-args lists them although the include comes late.
 POLICY_ARGUMENTS = (
-    ('prompt', '', 'instruction until one arrives on ~/prompt'),
+    ('prompt', 'touch the red cube', 'instruction until one arrives on ~/prompt'),
     ('scheduling', 'async', 'open_loop or async'),
     ('dry_run', 'false', 'compute everything, send nothing, until ~/enable says so'),
     ('namespace', '', 'namespace of both nodes'),

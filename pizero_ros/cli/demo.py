@@ -31,8 +31,8 @@ PROMPT = 'put the red cube into the tray'
 
 _EPILOG = """\
 Each robot and its policy run as processes of their own, on a ROS domain that nobody else on this
-machine uses and that does not leave it. Without --bundle the policy is untrained: it moves smoothly
-and to no purpose, and every mistake in the timing of its chunks would show as a jump.
+machine uses and that does not leave it. Without --bundle the policy is untrained: it moves
+smoothly and to no purpose, and every mistake in the timing of its chunks would show as a jump.
 Exit status 1: a robot got no accepted trajectory, did not move, or a process failed.
 
 examples:
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     # Everything that can be asked wrongly is refused before the first process starts.
     embodiments = [load_embodiment(each) for each in arguments.embodiment or _default(arguments)]
-    noise = _noise(arguments.bundle) if arguments.bundle else 'continuous'
+    _check_bundle(arguments.bundle)
 
     from pizero_ros.demo.installation import environment, executables
 
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         started = time.monotonic()
         created = datetime.datetime.now().astimezone().isoformat(timespec='seconds')
         bundle = arguments.bundle or _untrained(arguments.out, embodiments, bag, programs, env)
-        sections = _run_all(arguments, embodiments, bag, bundle, noise, programs, env)
+        sections = _run_all(arguments, embodiments, bag, bundle, programs, env)
 
     from pizero_ros.demo.installation import machine, versions
     from pizero_ros.demo.report import Facts, write_report
@@ -144,12 +144,11 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _noise(bundle: Path) -> str:
-    """Return what a bundle's sampling starts from; only the manifest is read here."""
+def _check_bundle(bundle: Path | None) -> None:
+    """Refuse a folder that is no bundle; what is in one is for the policy node to judge."""
     from pizero_ros.policy.manifest import MANIFEST_FILE
-    from pizero_ros.policy.manifest_read import read_manifest
 
-    if not (bundle / MANIFEST_FILE).is_file():
+    if bundle is not None and not (bundle / MANIFEST_FILE).is_file():
         raise UsageError.at(
             bundle,
             '',
@@ -157,7 +156,6 @@ def _noise(bundle: Path) -> str:
             expected='a bundle folder',
             remedy='`pizero export` writes one.',
         )
-    return 'continuous' if read_manifest(bundle / MANIFEST_FILE).untrained else 'gaussian'
 
 
 @contextlib.contextmanager
@@ -232,7 +230,6 @@ def _run_all(
     embodiments: list[Embodiment],
     bag: Bag | None,
     bundle: Path,
-    noise: str,
     programs: Mapping[str, Path],
     env: Mapping[str, str],
 ) -> list[RobotSection]:
@@ -254,7 +251,6 @@ def _run_all(
             plan = Plan(
                 embodiment=embodiment,
                 bundle=bundle,
-                noise=noise,
                 prompt=arguments.prompt or ('' if bag else PROMPT),
                 seconds=arguments.seconds,
                 out=arguments.out,

@@ -23,7 +23,7 @@ MEASURED = '#2a78d6'
 COMMANDED = '#e0672b'
 ARRIVAL = '#8d95a0'
 _INK = '#010203'
-"""Stands for the page's text colour; replaced in the finished SVG, which then follows the theme."""
+"""Stands for the page's text colour and becomes it in the SVG, which then follows the theme."""
 
 _COLUMNS = 4
 _PANEL_WIDTH, _PANEL_HEIGHT = 3.0, 1.55

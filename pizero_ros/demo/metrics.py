@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -126,7 +127,7 @@ def _seam(plans: Sequence[SentTrajectory]) -> tuple[float | None, str]:
     """Return the largest seam between successive plans, and its joint."""
     largest, where = None, ''
     commands = [each.command for each in plans if each.command is not None]
-    for old, new in zip(commands, commands[1:], strict=False):
+    for old, new in pairwise(commands):
         due_ns = new.stamp_ns + int(new.time_from_start_ns[0])
         steps = np.abs(new.positions[0] - _planned(old, due_ns))
         if largest is None or steps.max() > largest:

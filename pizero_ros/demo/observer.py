@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import TransitionEvent
+from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -20,7 +20,6 @@ from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from trajectory_msgs.msg import JointTrajectory
 
 from pizero_ros.control.commands import TrajectoryCommand
 from pizero_ros.control.validation import command_from_message
@@ -41,6 +40,9 @@ from pizero_ros.observation.images import decode_compressed, decode_image, orien
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from rclpy.task import Future
+    from trajectory_msgs.msg import JointTrajectory
 
     from pizero_ros.embodiment.schema import ActionGroup, Camera, Embodiment, StateSource
     from pizero_ros.replay.bag import Bag, Topic
@@ -69,7 +71,6 @@ class Observer:
 
     Attributes:
         recording: What was observed.
-        refused: Set when the policy node did not configure.
     """
 
     def __init__(self, embodiment: Embodiment, domain: int, bag: Bag | None = None) -> None:
@@ -82,7 +83,6 @@ class Observer:
                 simulated robot.
         """
         self.recording = Recording()
-        self.refused = threading.Event()
         self._embodiment = embodiment
         self._judge = Judge(embodiment) if bag else None
         self._clock_ns = 0
@@ -100,6 +100,7 @@ class Observer:
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name='observer')
         self._error: Exception | None = None
+        self._states = self._node.create_client(ChangeState, f'/{POLICY}/change_state')
         self._watch_policy()
         if bag is None:
             self._watch_robot()
@@ -126,6 +127,20 @@ class Observer:
         if self._error is not None:
             raise self._error
 
+    def policy_answers(self) -> bool:
+        """Tell whether the policy node's lifecycle services are there."""
+        return bool(self._states.service_is_ready())
+
+    def change_state(self, transition: int) -> Future:
+        """Ask the policy node for a transition; the result has ``success``."""
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return self._states.call_async(request)
+
+    def sees_commands(self) -> bool:
+        """Tell whether every command topic has a publisher that this node knows of."""
+        return all(self._node.count_publishers(group.topic) for group in self._embodiment.actions)
+
     def take_pictures(self) -> None:
         """Keep the next picture of every camera."""
         self._executor.create_task(self._want_pictures)
@@ -141,7 +156,6 @@ class Observer:
             )
         self._subscribe(ActionChunk, f'/{POLICY}/chunk', self._on_chunk)
         self._subscribe(PolicyStatus, f'/{POLICY}/status', self._on_status, LATCHED)
-        self._subscribe(TransitionEvent, f'/{POLICY}/transition_event', self._on_transition)
         self._subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics)
 
     def _watch_robot(self) -> None:
@@ -280,13 +294,6 @@ class Observer:
                 latency_ms=dict(zip(message.latency_phases, latency, strict=True)),
             )
         )
-
-    def _on_transition(self, message: TransitionEvent) -> None:
-        if (message.start_state.label, message.goal_state.label) == (
-            'configuring',
-            'unconfigured',
-        ):
-            self.refused.set()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

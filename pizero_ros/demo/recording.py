@@ -1,4 +1,4 @@
-"""What was observed of one robot, as plain time series: filled by the observer, read afterwards."""
+"""What was observed of one robot as plain time series: the observer fills it, others read it."""
 
 from __future__ import annotations
 

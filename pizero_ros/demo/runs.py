@@ -70,6 +70,7 @@ def run_simulated(plan: Plan, progress: Progress) -> tuple[RobotResult, Recordin
         robot = run.start(ROBOT, {'embodiment': embodiment.source, 'stats_file': str(stats_file)})
         policy = run.start(POLICY, _policy_parameters(plan))
         try:
+            run.activate()
             run.wait_for_first(lambda: observer.recording.trajectories, 'trajectory')
             run.measure(lambda elapsed_s: elapsed_s / plan.seconds, [robot, policy])
             run.wait_for_status()
@@ -94,7 +95,7 @@ def run_simulated(plan: Plan, progress: Progress) -> tuple[RobotResult, Recordin
     )
     names = [joint.name for joint in embodiment.action_joints]
     rest = Window(measured.stopped_ns + round((SETTLE_S - 0.1) * 1e9), last_ns)
-    simulator = {
+    simulator: dict[str, Any] = {
         key: stats[key] for key in ('sim_wall_ratio', 'frames_skipped', 'faults') if key in stats
     }
     after = largest_speed(recording.velocities, names, rest)
@@ -112,7 +113,8 @@ def run_recorded(
     stats_file.unlink(missing_ok=True)
     measured = Measured()
     length_s = max((bag.end_ns - bag.start_ns) * 1e-9, TICK_S)
-    inputs = [each.topic for each in (*embodiment.cameras, *embodiment.state)]
+    inputs = [camera.topic for camera in embodiment.cameras]
+    inputs += [source.topic for source in embodiment.state]
     with (
         Observer(embodiment, domain, bag) as observer,
         Processes({**plan.env, 'ROS_DOMAIN_ID': str(domain)}, plan.out / 'logs') as processes,
@@ -123,7 +125,7 @@ def run_recorded(
         policy = run.start(POLICY, parameters, {} if plan.prompt else remaps)
         exits: list[Exit] = []
         try:
-            run.wait_for_first(lambda: observer.recording.statuses, 'status')
+            run.activate()
             replay = run.start(
                 REPLAY,
                 {
@@ -181,8 +183,6 @@ def _policy_parameters(plan: Plan) -> dict[str, object]:
         'embodiment': plan.embodiment.source,
         'bundle': str(plan.bundle.resolve()),
         'prompt': plan.prompt,
-        'noise': plan.noise,
-        'autostart': True,
     }
 
 
@@ -246,7 +246,6 @@ def _result(
         configuration={
             'embodiment_file': embodiment.source,
             'bundle': str(plan.bundle),
-            'noise': plan.noise,
             'prompt': last.prompt if last else plan.prompt,
             'provider': last.provider if last else '',
             'scheduling': last.scheduling if last else '',

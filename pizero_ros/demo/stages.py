@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from lifecycle_msgs.msg import Transition
 
 from pizero_ros.demo.metrics import Window
 from pizero_ros.demo.processes import ros_arguments
@@ -14,6 +15,7 @@ from pizero_ros.msg import PolicyStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from pizero_ros.demo.observer import Observer
     from pizero_ros.demo.processes import NodeProcess, Processes
@@ -48,7 +50,6 @@ class Plan:
     Attributes:
         embodiment: The robot.
         bundle: Folder of the policy bundle.
-        noise: ``gaussian`` or ``continuous``.
         prompt: Instruction; empty in a run from a bag that has its own.
         seconds: Measured stretch of a simulated run.
         out: Folder of the logs.
@@ -58,7 +59,6 @@ class Plan:
 
     embodiment: Embodiment
     bundle: Path
-    noise: str
     prompt: str
     seconds: float
     out: Path
@@ -114,20 +114,31 @@ class Stages:
         finite: bool = False,
     ) -> NodeProcess:
         """Start one of the package's nodes."""
-        command = [self._plan.programs[name], *ros_arguments(parameters, remaps)]
+        command: list[str | Path] = [self._plan.programs[name]]
+        command += ros_arguments(parameters, remaps)
         log = f'{self._plan.embodiment.name}.{name}'
         return self._processes.start(name, command, log, finite=finite)
 
+    def activate(self) -> None:
+        """Bring the policy node up by its lifecycle.
+
+        Its publishers appear on configure and it commands from activate on; between the two the
+        observer finds them, so that it misses no command, however busy the machine is.
+        """
+        observer = self._observer
+        self._wait(observer.policy_answers, f'{POLICY} on the network')
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            outcome = observer.change_state(transition)
+            self._wait(outcome.done, f'answer of {POLICY} to its configuration')
+            if not outcome.result().success:
+                msg = f'{POLICY} could not be configured'
+                raise RunFailed(msg, self._processes.tail(POLICY))
+            if transition == Transition.TRANSITION_CONFIGURE:
+                self._wait(observer.sees_commands, f'publisher of {POLICY} for each group')
+
     def wait_for_first(self, arrived: Callable[[], object], what: str) -> None:
         """Wait until something has arrived, which ends the start-up."""
-        deadline = time.monotonic() + STARTUP_LIMIT_S
-        while not arrived():
-            self._check()
-            if time.monotonic() > deadline:
-                msg = f'no {what} within {STARTUP_LIMIT_S:g} s of the start'
-                raise RunFailed(msg, self._processes.tail(POLICY))
-            self._progress(None, self._observer.recording)
-            time.sleep(TICK_S)
+        self._wait(arrived, what)
         self._measured.startup_s = time.monotonic() - self._started
 
     def measure(
@@ -169,6 +180,15 @@ class Stages:
             self._check()
             time.sleep(TICK_S)
 
+    def _wait(self, arrived: Callable[[], object], what: str) -> None:
+        while not arrived():
+            self._check()
+            if time.monotonic() > self._started + STARTUP_LIMIT_S:
+                msg = f'no {what} within {STARTUP_LIMIT_S:g} s of the start'
+                raise RunFailed(msg, self._processes.tail(POLICY))
+            self._progress(None, self._observer.recording)
+            time.sleep(TICK_S)
+
     def _check(self) -> None:
         """Raise what makes it pointless to go on.
 
@@ -181,9 +201,6 @@ class Stages:
             code = ended.code if ended else 0
             msg = f'{dead.name} ended by itself with exit code {code}'
             raise RunFailed(msg, dead.tail())
-        if self._observer.refused.is_set():
-            msg = f'{POLICY} could not be configured'
-            raise RunFailed(msg, self._processes.tail(POLICY))
         statuses = self._observer.recording.statuses
         if statuses and statuses[-1].state == PolicyStatus.STATE_FAULT:
             msg = f'{POLICY} failed: {statuses[-1].reason}'

@@ -66,6 +66,8 @@ def _warnings(result: RobotResult) -> Iterator[str]:
             if count := stream.counters.get(counter, 0):
                 yield f'{stream.topic}: {count} {counter} messages among those looked at'
     for group in result.groups:
+        if lost := group.sent - group.accepted - group.rejected:
+            yield f'{group.group}: {group.sent} commands sent, {group.sent - lost} judged'
         if group.rejected:
             reasons = ', '.join(f'{why} {count}' for why, count in group.rejections.items())
             yield f'{group.group}: {group.rejected} of {group.sent} commands rejected: {reasons}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import threading
@@ -85,7 +86,8 @@ class Robot:
         self.stamped_ns: dict[str, int] = {}
         self.time_ns: int | None = None
         self.embodiment: Any = None
-        self.policies: list[tuple[PolicyNode, Callable[[], None]]] = []
+        self.policy: PolicyNode | None = None
+        self._closing: list[Callable[[], None]] = []
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._frames = itertools.count()
@@ -202,7 +204,7 @@ class Robot:
 
     # What the robot asks of the policy
 
-    def run_policy(self, **parameters: Any) -> PolicyNode:
+    def run_policy(self, **parameters: Any) -> None:
         """Start an unconfigured policy node in a thread and a DDS participant of its own."""
         context, ended = Context(), threading.Event()
         rclpy.init(context=context, domain_id=self.context.get_domain_id())
@@ -220,8 +222,8 @@ class Robot:
             node.destroy_node()
             rclpy.shutdown(context=context)
 
-        self.policies.append((node, close))
-        return node
+        self.policy = node
+        self._closing.append(close)
 
     def call(self, kind: type, service: str, request: Any) -> Any:
         client = self.node.create_client(kind, f'/policy_node/{service}')
@@ -258,8 +260,11 @@ class Robot:
         publisher.publish(String(data=prompt))
 
     def close(self) -> None:
-        for _, close in self.policies:
-            close()
+        self.policy = None
+        while self._closing:
+            self._closing.pop()()
+        # A lifecycle node keeps its services until it is collected, and requests would go there.
+        gc.collect()
         self._ended.set()
         self._thread.join()
         self._executor.shutdown()
