@@ -60,7 +60,7 @@ def arguments_of(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--transport', choices=('raw', 'compressed'), default='raw')
     parser.add_argument('--seconds', type=float, default=20.0, help='measured, after discovery')
     parser.add_argument(
-        '--executed-steps', type=int, default=5, help='steps of 20 ms between two inferences'
+        '--executed-steps', type=int, default=6, help='steps of 20 ms between two inferences'
     )
     parser.add_argument('--bundle', type=Path, help=f'policy for {ROBOT} instead of a small one')
     parser.add_argument('--domain', type=int, default=1 + os.getpid() % 38)

@@ -136,6 +136,12 @@ def _default(arguments: argparse.Namespace) -> tuple[str, ...]:
     return ROBOTS
 
 
+def _default_prompt(bag: Bag | None) -> str:
+    from pizero_ros.demo.runs import INSTRUCTION
+
+    return '' if bag is not None and INSTRUCTION in bag.topics else PROMPT
+
+
 def _seconds(text: str) -> float:
     value = float(text)
     if not 1.0 <= value <= 3600.0:
@@ -251,13 +257,13 @@ def _run_all(
             plan = Plan(
                 embodiment=embodiment,
                 bundle=bundle,
-                prompt=arguments.prompt or ('' if bag else PROMPT),
+                prompt=arguments.prompt or _default_prompt(bag),
                 seconds=arguments.seconds,
                 out=arguments.out,
                 programs=programs,
                 env=env,
             )
-            told = _Bar(progress, embodiment.name)
+            told = _Bar(progress, embodiment)
             if bag is None:
                 result, recording, window = run_simulated(plan, told)
             else:
@@ -269,17 +275,17 @@ def _run_all(
 class _Bar:
     """One robot's progress bar, with what has been seen so far."""
 
-    def __init__(self, progress: Progress, name: str) -> None:
+    def __init__(self, progress: Progress, embodiment: Embodiment) -> None:
         self._progress = progress
-        self._task = progress.add_task(name, total=None, said='starting')
+        self._task = progress.add_task(embodiment.name, total=None, said='starting')
+        self._arms = {g.name for g in embodiment.actions if g.output == 'joint_trajectory'}
 
     def __call__(self, share: float | None, recording: Recording) -> None:
         if share is None:
             return
-        held = sum(each.is_hold for each in recording.trajectories)
-        said = f'{len(recording.chunks)} chunks, {len(recording.trajectories) - held} trajectories'
-        if held:
-            said += f', {held} holds'
+        sent = [each for each in recording.trajectories if each.group in self._arms]
+        holds = sum(each.is_hold for each in sent)
+        said = f'{len(recording.chunks)} chunks, {len(sent) - holds} trajectories, {holds} holds'
         self._progress.update(self._task, total=1.0, completed=share, said=said)
 
 
@@ -294,11 +300,11 @@ def _print(sections: list[RobotSection]) -> None:
         table.add_column(title, no_wrap=True)
     for title in ('sent', 'accepted', 'rejected', 'points', 'frames', 'p50 ms', 'p95 ms'):
         table.add_column(title, justify='right', no_wrap=True)
-    table.add_column('finding', overflow='fold')
+    findings = Table(box=None, pad_edge=False, show_header=False)
     for section in sections:
         result = section.result
         failed, warned = failures(result), warnings(result)
-        mark = '[red]fail[/]' if failed else '[yellow]ok[/]' if warned else '[green]ok[/]'
+        mark = '[red]fail[/]' if failed else '[green]ok[/]'
         frames_sent, frames_received = result.frames
         latency = result.latency_ms.get('stamp_to_command', {})
         points = result.points_per_trajectory
@@ -309,9 +315,14 @@ def _print(sections: list[RobotSection]) -> None:
             '–' if points is None else f'{points:g}',
             f'{frames_received}/{frames_sent}',
             *(f'{latency[p]:.1f}' if p in latency else '–' for p in ('p50', 'p95')),
-            escape('\n'.join([*failed, *warned])),
         )
+        for mark, texts in (('[red]fail[/]', failed), ('[yellow]note[/]', warned)):
+            for text in texts:
+                findings.add_row(mark, result.embodiment, escape(text))
     console.print(table)
+    if findings.row_count:
+        console.print()
+        console.print(findings)
     for section in sections:
         if section.result.log_tail:
             console.print(f'\n{section.result.embodiment}:', style='bold')

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from pizero_ros.demo.metrics import joint_unit
 
@@ -74,7 +75,7 @@ def base_figure(recording: Recording, embodiment: Embodiment, window: Window) ->
         return ''
 
     def draw(axes: Any, group: ActionGroup, joint: ActionJoint) -> None:
-        _line(axes, recording.velocities, joint.name, window, MEASURED, 1.4)
+        _line(axes, recording.velocities, joint.name, window, MEASURED, 2.0)
         _line(axes, recording.base_commands, joint.name, window, COMMANDED, 1.0, steps=True)
         axes.axhline(0, color=_INK, linewidth=0.4, alpha=0.4)
 
@@ -93,10 +94,10 @@ def _joint_panel(
         times = (command.stamp_ns + command.time_from_start_ns - window.start_ns) * 1e-9
         if not sent.is_hold:
             axes.plot(times, column, color=COMMANDED, linewidth=0.6, alpha=0.35)
-            # Along the axis itself: x in seconds, y in shares of the panel.
+            # Along the upper edge: x in seconds, y in shares of the panel.
             axes.plot(
                 [times[0]],
-                [0.0],
+                [1.0],
                 marker='|',
                 markersize=5,
                 markeredgewidth=0.9,
@@ -104,7 +105,7 @@ def _joint_panel(
                 transform=axes.get_xaxis_transform(),
                 clip_on=False,
             )
-    _line(axes, recording.positions, joint.name, window, MEASURED, 1.6)
+    _line(axes, recording.positions, joint.name, window, MEASURED, 2.6)
     if arm or group.message == 'joint_trajectory':
         _line(axes, recording.desired, joint.name, window, COMMANDED, 0.9)
     else:
@@ -115,9 +116,9 @@ def _panels(panels: Sequence[tuple[ActionGroup, ActionJoint]], draw: Any) -> str
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     with mpl.rc_context(_STYLE):
-        figure = Figure(
-            figsize=(_COLUMNS * _PANEL_WIDTH, rows * _PANEL_HEIGHT + 0.25), layout='constrained'
-        )
+        layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.05, wspace=0.03)
+        size = (_COLUMNS * _PANEL_WIDTH, rows * _PANEL_HEIGHT + 0.25)
+        figure = Figure(figsize=size, layout=layout)
         grid = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True)
         for number, axes in enumerate(grid.flat):
             if number >= len(panels):
@@ -163,7 +164,9 @@ def _line(
     else:
         stamps, values, drawstyle = stamps[inside], values[inside], 'default'
     times = (stamps - window.start_ns) * 1e-9
-    axes.plot(times, values, color=color, linewidth=width, drawstyle=drawstyle)
+    # The measured line lies under the commanded one, broad and pale, as the two mostly coincide.
+    alpha = 0.55 if color == MEASURED else 1.0
+    axes.plot(times, values, color=color, linewidth=width, drawstyle=drawstyle, alpha=alpha)
 
 
 def _widen(axes: Any) -> None:

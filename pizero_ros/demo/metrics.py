@@ -197,7 +197,9 @@ def _stream(
     total: int | None,
 ) -> StreamResult:
     sent, received, counted_by = _count(topic, statuses, stamps, total)
-    shown = Counter(status.streams[topic].fault for status in statuses)
+    seen = [status for status in statuses if status.streams[topic].age_s != NEVER]
+    # Before its first message every stream is missing; that is the start, not a fault.
+    shown = Counter(status.streams[topic].fault for status in seen or statuses)
     del shown['']
     return StreamResult(
         topic=topic,

@@ -198,6 +198,7 @@ class Observer:
 
     def _on_state(self, source: StateSource, message: Any) -> None:
         stamp = stamp_ns(message.header.stamp)
+        self.recording.state_stamps.setdefault(source.topic, []).append(stamp)
         if source.interface == 'odometry':
             values = odometry_values(message)
             self.recording.velocities.add(stamp, tuple(values), list(values.values()))

@@ -125,6 +125,7 @@ class Recording:
         sent: Action group → number of commands seen on its topic.
         chunks: Every chunk.
         statuses: Every status.
+        state_stamps: State topic → header stamp of every message.
         stream_counters: Topic → counter → value, from the policy node's last diagnostics.
         pictures: Camera slot → (time, RGB uint8 [H, W, 3]).
         messages: Topic of a bag → messages received.
@@ -139,6 +140,7 @@ class Recording:
     sent: Counter[str] = field(default_factory=Counter)
     chunks: list[SentChunk] = field(default_factory=list)
     statuses: list[Status] = field(default_factory=list)
+    state_stamps: dict[str, list[int]] = field(default_factory=dict)
     stream_counters: dict[str, dict[str, int]] = field(default_factory=dict)
     pictures: dict[str, list[tuple[int, npt.NDArray[np.uint8]]]] = field(default_factory=dict)
     messages: Counter[str] = field(default_factory=Counter)

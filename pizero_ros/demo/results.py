@@ -18,8 +18,8 @@ LATENCY_PHASES = (
     'denoise',
     'postprocess',
     'publish',
-    'overhead',
     'stamp_to_command',
+    'overhead',
 )
 
 
@@ -201,6 +201,12 @@ class RobotResult:
         return max(
             (joint.motion for joint in self.joints if joint.unit in ('rad', 'm')), default=0
         )
+
+    @property
+    def worst_tracking(self) -> JointResult | None:
+        """The joint that followed its command worst."""
+        followed = [joint for joint in self.joints if joint.rms_error is not None]
+        return max(followed, key=lambda joint: joint.rms_error or 0.0, default=None)
 
     @property
     def seam(self) -> float | None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pizero_ros.demo.processes import Exit
     from pizero_ros.demo.recording import Recording, Status
     from pizero_ros.demo.stages import Plan, Progress
+    from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.replay.bag import Bag
 
 SETTLE_S = 0.5
@@ -71,7 +72,7 @@ def run_simulated(plan: Plan, progress: Progress) -> tuple[RobotResult, Recordin
         policy = run.start(POLICY, _policy_parameters(plan))
         try:
             run.activate()
-            run.wait_for_first(lambda: observer.recording.trajectories, 'trajectory')
+            run.wait_for_first(lambda: _moves(embodiment, observer.recording), 'trajectory')
             run.measure(lambda elapsed_s: elapsed_s / plan.seconds, [robot, policy])
             run.wait_for_status()
         except RunFailed as failure:
@@ -90,7 +91,8 @@ def run_simulated(plan: Plan, progress: Progress) -> tuple[RobotResult, Recordin
         exits,
         mode='simulated',
         counts=stats.get('groups', {}),
-        stamps=stats.get('frame_stamps_ns'),
+        # Joint states are sent reliably, so what the observer has is what was sent.
+        stamps={**recording.state_stamps, **stats.get('frame_stamps_ns', {})},
         domain=domain,
     )
     names = [joint.name for joint in embodiment.action_joints]
@@ -184,6 +186,12 @@ def _policy_parameters(plan: Plan) -> dict[str, object]:
         'bundle': str(plan.bundle.resolve()),
         'prompt': plan.prompt,
     }
+
+
+def _moves(embodiment: Embodiment, recording: Recording) -> bool:
+    """Tell whether an arm has been sent a trajectory that is not a hold."""
+    arms = {group.name for group in embodiment.actions if group.output == 'joint_trajectory'}
+    return any(each.group in arms and not each.is_hold for each in recording.trajectories)
 
 
 def _read(path: Path) -> dict[str, Any]:

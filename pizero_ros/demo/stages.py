@@ -149,6 +149,9 @@ class Stages:
     ) -> None:
         """Let the run go on until ``share_of(elapsed seconds)`` reaches 1."""
         begin, begin_ns = time.monotonic(), time.time_ns()
+        sent = self._observer.recording.trajectories
+        if sent:
+            begin_ns = min(begin_ns, sent[0].received_ns)
         cpu_before = {process.name: process.cpu_s() for process in watched}
         pictures = list(PICTURES_AT)
         share = 0.0

@@ -10,6 +10,7 @@ import time
 from array import array
 from collections import defaultdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Log
+from rcl_interfaces.srv import SetParameters
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -39,8 +41,7 @@ from pizero_ros.nodes.messages import MESSAGE_TYPES
 from pizero_ros.nodes.policy_node import PolicyNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 DOMAIN = 10 + os.getpid() % 30
 WIDTH, HEIGHT = 64, 48
@@ -102,6 +103,12 @@ class Robot:
         self._thread = spin(self._executor, self._ended)
 
     # What the robot has
+
+    def heal(self) -> None:
+        """End all faults."""
+        for faults in (self.muted, self.black, self.unstamped, self.encodings, self.absent):
+            faults.clear()
+        self.positions |= self.embodiment.neutral
 
     def wear(self, embodiment: Any) -> None:
         """Publish the sensors of an embodiment, and hear its action topics."""
@@ -178,6 +185,19 @@ class Robot:
         lines = [r.message.msg for r in self.received['/rosout']]
         return any(all(fragment in line for fragment in fragments) for line in lines)
 
+    def counted(self, name: str) -> int:
+        """How often the latest status says that an intervention happened."""
+        counts = dict(
+            zip(self.status.intervention_names, self.status.intervention_counts, strict=True)
+        )
+        return int(counts.get(name, 0))
+
+    def is_silent(self) -> bool:
+        """Wait for five more refusals; tell whether no command came meanwhile."""
+        told, refused = self.commands(), self.status.observations_refused
+        self.until(lambda: self.status.observations_refused >= refused + 5)
+        return self.commands() == told
+
     def last_words(self) -> str:
         lines = [r.message.msg for r in self.received['/rosout'][-5:]]
         status = self.status
@@ -224,6 +244,19 @@ class Robot:
 
         self.policy = node
         self._closing.append(close)
+
+    def start(self, embodiment: Path, bundle: Path, **parameters: Any) -> None:
+        """Publish an embodiment's sensors, and start a policy node for it up to configured."""
+        self.wear(load_embodiment(str(embodiment)))
+        given = {'noise': 'continuous', 'prompt': 'wave'} | parameters
+        self.run_policy(embodiment=str(embodiment), bundle=str(bundle), **given)
+        assert self.configure(), self.last_words()
+
+    def set_parameters(self, **values: Any) -> Any:
+        """Set parameters one by one; return the result of the last."""
+        wanted = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        request = SetParameters.Request(parameters=wanted)
+        return self.call(SetParameters, 'set_parameters', request).results[-1]
 
     def call(self, kind: type, service: str, request: Any) -> Any:
         client = self.node.create_client(kind, f'/policy_node/{service}')
@@ -316,8 +349,49 @@ def _time(stamp_ns: int) -> Time:
     return Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
 
 
+def write_embodiment(
+    folder: Path,
+    name: str = 'sim_single_arm',
+    change: Callable[[dict[str, Any]], object] = lambda content: None,
+    *,
+    loose: bool = True,
+) -> Path:
+    """Write a shipped embodiment with a change.
+
+    ``loose`` lifts all limits, so that trajectories are the chunk's numbers exactly, and lets
+    streams be late, so that a busy machine does not hold the robot.
+    """
+    content = yaml.safe_load(Path(load_embodiment(name).source).read_text())
+    if loose:
+        limits = {'image_max_age_s': 0.6, 'state_max_age_s': 0.6, 'max_skew_s': 0.6}
+        content['staleness'] = limits
+        for group in content['actions']:
+            for joint in group['joints']:
+                joint |= {'velocity': 1000.0, 'max_step': 10.0}
+                joint.pop('acceleration', None)
+                if 'position' in joint:
+                    joint['position'] = [-10.0, 10.0]
+    change(content)
+    path = folder / f'{name}.yaml'
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope='session')
+def embodiment_file() -> Callable[..., Path]:
+    """Give the writer of embodiment files."""
+    return write_embodiment
+
+
+@pytest.fixture(scope='module')
+def new_robot() -> Iterator[type[Robot]]:
+    """Give the class of robots, for modules that share one among their tests."""
+    yield Robot
+    gc.collect()
+
+
 @pytest.fixture
-def robot() -> Any:
+def robot() -> Iterator[Robot]:
     """Give a robot without sensors yet, on a DDS domain of this test run."""
     robot = Robot()
     yield robot
@@ -325,41 +399,7 @@ def robot() -> Any:
 
 
 @pytest.fixture
-def embodiment_file(tmp_path: Path) -> Callable[..., Path]:
-    """Give a writer of embodiment files: a shipped one with a change.
-
-    ``loose`` lifts all limits, so that trajectories are the chunk's numbers exactly, and lets
-    streams be late, so that a busy machine does not hold the robot.
-    """
-
-    def write(
-        name: str = 'sim_single_arm',
-        change: Callable[[dict[str, Any]], object] = lambda content: None,
-        *,
-        loose: bool = True,
-    ) -> Path:
-        content = yaml.safe_load(open(load_embodiment(name).source))
-        if loose:
-            limits = {'image_max_age_s': 0.6, 'state_max_age_s': 0.6, 'max_skew_s': 0.6}
-            content['staleness'] = limits
-            for group in content['actions']:
-                for joint in group['joints']:
-                    joint |= {'velocity': 1000.0, 'max_step': 10.0}
-                    joint.pop('acceleration', None)
-                    if 'position' in joint:
-                        joint['position'] = [-10.0, 10.0]
-        change(content)
-        path = tmp_path / f'{name}.yaml'
-        path.write_text(yaml.safe_dump(content, sort_keys=False))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def start(
-    robot: Robot, tiny_bundle: Path, embodiment_file: Callable[..., Path]
-) -> Callable[..., Any]:
+def start(robot: Robot, tiny_bundle: Path, tmp_path: Path) -> Callable[..., Robot]:
     """Give a starter: robot with sensors, policy configured and, unless told otherwise, active."""
 
     def start(
@@ -370,12 +410,8 @@ def start(
         active: bool = True,
         **parameters: Any,
     ) -> Robot:
-        path = embodiment_file(name, change, loose=loose)
-        robot.wear(load_embodiment(str(path)))
-        given = {'noise': 'continuous', 'prompt': 'wave', 'bundle': str(tiny_bundle)}
-        given |= parameters
-        robot.run_policy(embodiment=str(path), **given)
-        assert robot.configure(), robot.last_words()
+        path = write_embodiment(tmp_path, name, change, loose=loose)
+        robot.start(path, tiny_bundle, **parameters)
         if active:
             assert robot.activate()
         return robot
