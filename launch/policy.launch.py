@@ -9,8 +9,10 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchDescription
 
 ARGUMENTS = (
-    ('embodiment', None, 'name or YAML file of the robot'),
-    ('bundle', None, 'folder of the policy bundle (pizero export)'),
+    # Empty instead of absent: launch wants what an included file requires from the file that
+    # includes it, not from the command line. The node refuses an empty one.
+    ('embodiment', '', 'name or YAML file of the robot; required'),
+    ('bundle', '', 'folder of the policy bundle (pizero export); required'),
     ('prompt', '', 'instruction until one arrives on ~/prompt'),
     ('scheduling', 'async', 'open_loop or async'),
     ('dry_run', 'false', 'compute everything, send nothing, until ~/enable says so'),

@@ -29,7 +29,7 @@ POLICY_ARGUMENTS = (
     ('scheduling', 'async', 'open_loop or async'),
     ('dry_run', 'false', 'compute everything, send nothing, until ~/enable says so'),
     ('namespace', '', 'namespace of both nodes'),
-    ('use_sim_time', 'false', 'follow /clock'),
+    ('use_sim_time', 'false', 'the simulation publishes /clock, and the policy follows it'),
     ('log_level', 'info', 'debug, info, warn, error'),
 )
 
@@ -95,7 +95,7 @@ def generate_launch_description():
                 parameters=[
                     {
                         'embodiment': LaunchConfiguration('embodiment'),
-                        'use_sim_time': ParameterValue(
+                        'publish_clock': ParameterValue(
                             LaunchConfiguration('use_sim_time'), value_type=bool
                         ),
                     }

@@ -47,6 +47,14 @@ class ArchitectureError(PizeroError):
     """An architecture file whose sizes do not make a model."""
 
 
+class CheckpointError(PizeroError):
+    """A checkpoint that is damaged, unknown, or not the policy that it claims to be."""
+
+
+class UnstatedError(PizeroError):
+    """Something that a checkpoint does not say and that a person has to say."""
+
+
 class ExportError(PizeroError):
     """An export that did not reach its parity proof."""
 

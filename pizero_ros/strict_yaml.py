@@ -82,6 +82,16 @@ class Fields:
         """Return every key in the file's order: for mappings from names to values."""
         return list(self._nodes)
 
+    def skip(self, *keys: str) -> None:
+        """Make keys known whose values do not matter here."""
+        self._asked.update(dict.fromkeys(keys))
+
+    def blank(self, key: str) -> bool:
+        """Tell whether ``key`` is absent or null, and make it known."""
+        self._asked[key] = None
+        node = self._nodes.get(key)
+        return node is None or node.tag == 'tag:yaml.org,2002:null'
+
     def report(self, key: str, *, found: object, expected: str, remedy: str = '') -> None:
         """Add a mistake about ``key``."""
         self.document.report(self.at(key), found=found, expected=expected, remedy=remedy)

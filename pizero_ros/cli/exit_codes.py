@@ -8,6 +8,7 @@ from pizero_ros.errors import (
     EnvironmentFault,
     PizeroError,
     PromptError,
+    UnstatedError,
 )
 
 SUCCESS = 0
@@ -22,6 +23,12 @@ class UsageError(PizeroError):
 
 def is_usage(error: PizeroError) -> bool:
     """Tell whether the command was asked wrongly, as opposed to having found a fault."""
-    return isinstance(
-        error, UsageError | ArchitectureError | EmbodimentError | EnvironmentFault | PromptError
+    asked_wrongly = (
+        UsageError,
+        ArchitectureError,
+        EmbodimentError,
+        EnvironmentFault,
+        PromptError,
+        UnstatedError,
     )
+    return isinstance(error, asked_wrongly)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from pizero_ros.cli.bundle_argument import add_bundle, add_runtime, open_bundle, positive
 from pizero_ros.cli.exit_codes import FINDING, SUCCESS, UsageError
+from pizero_ros.cli.infer_raw import configure_raw, run_raw
 from pizero_ros.cli.output import add_json, console, progress_console, write_json
 
 _CONTRACT = """\
-IN.npz holds, for a batch of B samples:
+Without --raw, IN.npz holds, for a batch of B samples:
   images.0 …      float32 [B, 3, H, W] in [-1, 1], one per camera slot in the bundle's order
   img_masks.0 …   bool [B], False where that camera is absent
   lang_tokens     int64 [B, L]
@@ -34,10 +35,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_runtime(parser)
     add_json(parser)
+    configure_raw(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Infer sample by sample and write the actions."""
+    if arguments.raw:
+        return run_raw(arguments)
+    if arguments.embodiment is not None:
+        raise UsageError.at(
+            '--embodiment', '', found=arguments.embodiment, expected='--raw beside it'
+        )
     import numpy as np
 
     from pizero_ros.cli.model_arrays import read_samples

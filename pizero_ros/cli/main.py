@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     'export': 'write a bundle that a robot can run',
-    'infer': 'run a bundle on arrays in model space, for parity tests',
+    'infer': 'run a bundle on arrays from a file, for parity tests',
     'check': 'check all that can be known about a bundle before motion',
     'bench': 'measure latency by phase and memory',
     'demo': 'run the policy on simulated robots or a bag, and report',

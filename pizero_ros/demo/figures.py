@@ -126,7 +126,7 @@ def _panels(panels: Sequence[tuple[ActionGroup, ActionJoint]], draw: Any) -> str
                 continue
             group, joint = panels[number]
             draw(axes, group, joint)
-            axes.set_title(joint.name, loc='left', pad=3)
+            axes.set_title(joint.name, loc='left', pad=6)
             axes.set_ylabel(joint_unit(joint))
             axes.margins(x=0.01, y=0.12)
             _widen(axes)

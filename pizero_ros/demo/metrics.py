@@ -23,8 +23,9 @@ NEVER = -1.0
 """``stream_age_s`` before the first message."""
 
 LARGEST_SLIDE_M = 0.6
-"""Messages and embodiments carry no units; a joint with less travel than this is taken for a slide
-(gripper, torso) and its values for metres, any other for a hinge and radians."""
+SMALLEST_HINGE_RAD = 1.2
+"""Messages and embodiments carry no units: a joint with little travel is taken for a slide
+(gripper, torso), one with much for a hinge, and nothing is claimed between the two."""
 
 
 class Window(NamedTuple):
@@ -166,7 +167,9 @@ def joint_unit(joint: ActionJoint) -> str:
     if joint.position is None:
         return 'rad/s' if joint.name.startswith('angular.') else 'm/s'
     low, high = joint.position
-    return 'm' if high - low <= LARGEST_SLIDE_M else 'rad'
+    if high - low <= LARGEST_SLIDE_M:
+        return 'm'
+    return 'rad' if high - low >= SMALLEST_HINGE_RAD else 'rad or m'
 
 
 def _rms(

@@ -199,7 +199,7 @@ class RobotResult:
     def motion(self) -> float:
         """The largest motion of a joint, rad or m."""
         return max(
-            (joint.motion for joint in self.joints if joint.unit in ('rad', 'm')), default=0
+            (joint.motion for joint in self.joints if not joint.unit.endswith('/s')), default=0
         )
 
     @property

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 SETTLE_S = 0.5
 """Time in which a robot that was told to hold comes to rest."""
 
-CLOSING_S = 2.0
+CLOSING_S = 0.2
 """What a bag's last messages need to get through the policy node."""
 
 INSTRUCTION = '/instruction'

@@ -61,9 +61,10 @@ def _warnings(result: RobotResult) -> Iterator[str]:
         if stream.lost > 0:
             yield f'{stream.topic}: {stream.lost} of {stream.sent} messages lost'
         for fault, shown in stream.faults.items():
-            yield f'{stream.topic}: {fault} in {shown} of the status messages'
+            yield f'{stream.topic}: {fault} in {shown} status messages'
         for counter in ('black', 'frozen', 'undecodable', 'malformed', 'unstamped'):
-            if count := stream.counters.get(counter, 0):
+            count = stream.counters.get(counter, 0)
+            if count and counter not in stream.faults:
                 yield f'{stream.topic}: {count} {counter} messages among those looked at'
     for group in result.groups:
         if lost := group.sent - group.accepted - group.rejected:

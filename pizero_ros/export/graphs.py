@@ -18,17 +18,26 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim
 
 from pizero_ros.errors import ExportError
+from pizero_ros.export.streaming import MEMORY_LIMIT, StreamedWeights
+from pizero_ros.export.streaming_initializers import attach_weights, write_graph
+from pizero_ros.export.streaming_models import without_weights
 from pizero_ros.model.pi0 import Cache, Conditioning, Pi0
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    import onnx_ir as ir
 
 OPSET = 23
 OBSERVE = 'observe.onnx'
 DENOISE = 'denoise.onnx'
+
+_PREFIX = '_model.'
+"""What comes before ``Pi0``'s parameter names in the graphs; the halves' attribute, below."""
 
 
 def cache_names(depth: int) -> tuple[str, ...]:
@@ -67,82 +76,117 @@ class _Denoise(nn.Module):
         return self._model.denoise(Cache(tuple(keys), tuple(values)), x_t, t)
 
 
-def export_graphs(model: Pi0, out_dir: str | Path, *, opset: int = OPSET) -> tuple[Path, ...]:
-    """Write both graphs of a policy.
+def export_graphs(
+    policy: Pi0 | StreamedWeights,
+    out_dir: str | Path,
+    *,
+    opset: int = OPSET,
+    on_bytes: Callable[[int, int], object] | None = None,
+    inside: int = MEMORY_LIMIT,
+) -> tuple[Path, ...]:
+    """Write both graphs of a policy, whose weights are read one at a time.
 
     ``observe.onnx``: ``images`` float32 [N, 3, H, W] (only the cameras that are there, in slot
     order), ``tokens`` int64 [1, L] (no pads, L ≥ 1), ``state`` float32 [1, S] → ``key.i``,
     ``value.i`` float32 [1, kv_heads, P, head_dim], P = N · tokens per camera + L + 1.
     ``denoise.onnx``: those, ``x_t`` float32 [1, H, A], ``t`` float32 [1, H] → ``velocity``
-    float32 [1, H, A]. N, L and P are dynamic. Weights over 2 GB go to ``<graph>.data``.
+    float32 [1, H, A]. N, L and P are dynamic.
+
+    Both graphs are traced without weights, so an export needs memory for its largest tensor, or
+    for all of them where they go inside the graphs' files.
 
     Args:
-        model: The policy; exported in evaluation mode, which is left set.
+        policy: A policy in memory, or its weights.
         out_dir: Existing folder.
         opset: ONNX operator set.
+        on_bytes: Told the bytes written so far and of the whole, for a progress bar.
+        inside: Largest number of bytes that go inside the graphs' files; larger policies have
+            theirs in ``<graph>.data``.
 
     Returns:
         Every file written.
 
     Raises:
-        ExportError: Torch could not turn the model into a graph.
+        ExportError: Torch could not turn the model into a graph, or a weight is misshapen.
     """
-    model.eval()
-    sizes = model.architecture
-    device = model.action_out_proj.weight.device
-    # Two views and a short prompt: enough to trace, and 0 or 1 would be burnt in as constants.
-    image = torch.zeros(2, 3, sizes.vision.image_size, sizes.vision.image_size, device=device)
-    tokens = torch.zeros(1, min(6, sizes.max_tokens), dtype=torch.int64, device=device)
-    state = torch.zeros(1, sizes.state_dim, device=device)
-    with torch.no_grad():
-        cache = model.observe(Conditioning(image[None], tokens, state))
+    weights = StreamedWeights.of(policy)
+    sizes = weights.architecture
     names = cache_names(sizes.vlm.depth)
-    grown = {2: Dim('cached')}
-    observe = _write(
-        _Observe(model),
-        Path(out_dir) / OBSERVE,
-        opset,
-        args=(image, tokens, state),
-        dynamic_shapes=({0: Dim('views')}, {1: Dim('words')}, None),
-        input_names=['images', 'tokens', 'state'],
-        output_names=list(names),
-    )
-    layers = (grown,) * sizes.vlm.depth
-    denoise = _write(
-        _Denoise(model),
-        Path(out_dir) / DENOISE,
-        opset,
-        args=(
-            cache.keys,
-            cache.values,
-            torch.zeros(1, sizes.horizon, sizes.action_dim, device=device),
-            torch.ones(1, sizes.horizon, device=device),
+    mode = FakeTensorMode()
+    model = without_weights(sizes, mode)
+    with mode:
+        # Two views and a short prompt: enough to trace, and 0 or 1 would be burnt in as constants.
+        image = torch.zeros(2, 3, sizes.vision.image_size, sizes.vision.image_size)
+        tokens = torch.zeros(1, min(6, sizes.max_tokens), dtype=torch.int64)
+        state = torch.zeros(1, sizes.state_dim)
+        cached = 2 * sizes.vision.tokens + tokens.shape[1] + 1
+        layer = torch.zeros(1, sizes.vlm.kv_heads, cached, sizes.vlm.head_dim)
+        layers = (layer,) * sizes.vlm.depth
+        x_t = torch.zeros(1, sizes.horizon, sizes.action_dim)
+        t = torch.ones(1, sizes.horizon)
+    grown = ({2: Dim('cached')},) * sizes.vlm.depth
+    traced = {
+        OBSERVE: _trace(
+            _Observe(model),
+            opset,
+            args=(image, tokens, state),
+            dynamic_shapes=({0: Dim('views')}, {1: Dim('words')}, None),
+            input_names=['images', 'tokens', 'state'],
+            output_names=list(names),
         ),
-        dynamic_shapes=(layers, layers, None, None),
-        input_names=[*names, 'x_t', 't'],
-        output_names=['velocity'],
-    )
-    return (*observe, *denoise)
+        DENOISE: _trace(
+            _Denoise(model),
+            opset,
+            args=(layers, layers, x_t, t),
+            dynamic_shapes=(grown, grown, None, None),
+            input_names=[*names, 'x_t', 't'],
+            output_names=['velocity'],
+        ),
+    }
+    written = 0
+
+    def count(size: int) -> None:
+        nonlocal written
+        written += size
+        if on_bytes is not None:
+            on_bytes(written, total)
+
+    total = sum(attach_weights(graph, _PREFIX, weights, count) for graph in traced.values())
+    files = []
+    for name, graph in traced.items():
+        path = Path(out_dir) / name
+        data = path.with_name(f'{name}.data')
+        data.unlink(missing_ok=True)
+        write_graph(graph, path, data.name if total > inside else None)
+        files += [path, data] if data.is_file() else [path]
+    return tuple(files)
 
 
-def _write(graph: nn.Module, path: Path, opset: int, **how: Any) -> tuple[Path, ...]:
-    """Export one graph and list its files."""
-    data = path.with_name(path.name + '.data')
-    data.unlink(missing_ok=True)
+def _trace(graph: nn.Module, opset: int, **how: Any) -> ir.Model:
+    """Turn one of the policy's two halves into a graph whose weights have no values."""
     try:
         with _quiet():
             program = torch.onnx.export(
-                graph.eval(), **how, dynamo=True, opset_version=opset, verbose=False
+                graph.eval(),
+                **how,
+                dynamo=True,
+                opset_version=opset,
+                optimize=False,
+                verbose=False,
             )
             if program is None:
                 msg = 'the exporter returned no program'
                 raise ValueError(msg)
-            program.save(path)
+            for name, value in program.model.graph.initializers.items():
+                if name.startswith(_PREFIX):
+                    # The optimiser folds what it has a value for, and would ask for all of them.
+                    value.const_value = None
+            program.optimize()
     except torch.onnx.OnnxExporterError as error:
         raise ExportError.at(
-            path, '', found=f'an exporter error ({error})', expected='a graph'
+            type(graph).__name__, '', found=f'an exporter error ({error})', expected='a graph'
         ) from error
-    return (path, data) if data.is_file() else (path,)
+    return program.model
 
 
 @contextlib.contextmanager

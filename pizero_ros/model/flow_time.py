@@ -49,9 +49,7 @@ def embed_time(t: torch.Tensor, width: int, min_period: float, max_period: float
     half = width // 2
     ratio = max_period / min_period
     frequencies = [1.0 / (min_period * ratio ** (i / max(half - 1, 1))) for i in range(half)]
-    turns = t.double()[..., None] * torch.tensor(
-        frequencies, dtype=torch.float64, device=t.device
-    )
+    turns = t.double()[..., None] * torch.tensor(frequencies, dtype=torch.float64, device=t.device)
     # Whole turns go in float64; what is left fits float32, and sines of doubles are not in every
     # ONNX Runtime (1.23, the last for Python 3.10, has none).
     angle = ((turns - turns.round()) * (2.0 * math.pi)).float()

@@ -104,15 +104,14 @@ def twist_message(command: TwistCommand, group: ActionGroup) -> Twist | TwistSta
 def gripper_message(goal: GripperGoal, group: ActionGroup) -> JointTrajectory | Float64MultiArray:
     """Return a gripper goal as the wire type that its group names.
 
-    A trajectory gets one point, ``GRIPPER_LEAD_NS`` ahead of now.
+    A trajectory gets one point, ``GRIPPER_LEAD_NS`` ahead, and the stamp 0, "start now": a goal is
+    sent once, so it must not be refused as past when it was slow on its way.
     """
     if group.message == 'float64_multi_array':
         return Float64MultiArray(data=doubles(goal.positions))
     point = JointTrajectoryPoint(time_from_start=duration_message(GRIPPER_LEAD_NS))
     point.positions = doubles(goal.positions)
-    message = JointTrajectory(joint_names=list(goal.joint_names), points=[point])
-    message.header.stamp = time_message(goal.stamp_ns)
-    return message
+    return JointTrajectory(joint_names=list(goal.joint_names), points=[point])
 
 
 def command_message(command: Command, group: ActionGroup) -> Any:

@@ -156,6 +156,7 @@ class PolicyLoop:
                 self._infer()
         except Exception as error:  # a thread must not die unnoticed: the robot holds instead
             self._running = False
+            self._commander.fail()
             self._failed(error)
 
     def _wait(self, seconds: float) -> None:

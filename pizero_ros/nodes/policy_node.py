@@ -25,6 +25,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
@@ -57,6 +58,8 @@ from pizero_ros.policy.runtime import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from lifecycle_msgs.srv import ChangeState
 
     from pizero_ros.control.commands import Command
     from pizero_ros.embodiment.schema import Camera, StateSource
@@ -107,6 +110,10 @@ class PolicyNode(LifecycleNode):
         self._loop: PolicyLoop | None = None
         self._entities: list[tuple[Callable[[Any], object], Any]] = []
         self.add_on_set_parameters_callback(self._on_parameters)
+        # rclpy raises out of this service, and so out of spin, when the transition asked for does
+        # not exist from here: under a moving robot, a mistyped request would end the process.
+        service = self._service_change_state
+        service.callback = functools.partial(self._change_state, service.callback)
         if self.get_parameter('autostart').value:
             self._autostart = self.create_timer(
                 0.0, self._start_by_itself, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -135,6 +142,7 @@ class PolicyNode(LifecycleNode):
         self._clock_epoch = self._assembler.epoch
         self._ticked_ns = self._now_ns()
         self._active = True
+        self._predictor.noise = self._new_noise()
         self._loop = self._new_loop()
         self._loop.start()
         mode = '' if self._enabled else ' (dry run: nothing is sent until ~/enable)'
@@ -182,18 +190,30 @@ class PolicyNode(LifecycleNode):
             and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
         )
 
+    def _change_state(
+        self,
+        change: Callable[[ChangeState.Request, ChangeState.Response], ChangeState.Response],
+        request: ChangeState.Request,
+        response: ChangeState.Response,
+    ) -> ChangeState.Response:
+        try:
+            return change(request, response)
+        except rclpy_implementation.RCLError as error:
+            self.get_logger().error(str(error))
+            response.success = False
+            return response
+
     def _configure(self) -> None:
         chosen = parameters.read(self)
         embodiment = parameters.override(load_embodiment(chosen.embodiment), chosen)
         bundle = Bundle.open(chosen.bundle)
         for finding in require_embodiment(bundle, embodiment):
             self.get_logger().warning(finding.message)
-        noise: NoiseSource = GaussianNoise(chosen.noise_seed)
         untrained = bundle.manifest.untrained
         if untrained:
             self.get_logger().warning(f'{bundle.path} is untrained: its motion has no purpose')
-        if chosen.noise == 'continuous' or (chosen.noise == 'auto' and untrained):
-            noise = ContinuousNoise(chosen.noise_seed, embodiment.rate_hz, epoch_ns=self._now_ns())
+        self._continuous = chosen.noise == 'continuous' or (chosen.noise == 'auto' and untrained)
+        self._noise_seed = chosen.noise_seed
         policy = Policy.load(bundle, chosen.provider, chosen.threads or None)
         warm_up = policy.warm_up()
         self.get_logger().info(
@@ -201,7 +221,7 @@ class PolicyNode(LifecycleNode):
             f'warm after {len(warm_up)} runs at {warm_up[-1] * 1e3:.1f} ms'
         )
         self._embodiment = embodiment
-        self._predictor = ChunkPredictor(policy, embodiment, noise, chosen.sampling_steps or None)
+        self._predictor = ChunkPredictor(policy, embodiment, steps=chosen.sampling_steps or None)
         self._assembler = ObservationAssembler(embodiment)
         self._commander = Commander(embodiment, SCHEDULERS[chosen.scheduling](embodiment))
         self._prompt = chosen.prompt
@@ -243,6 +263,12 @@ class PolicyNode(LifecycleNode):
             self.create_timer(STATUS_PERIOD_S, self._publish_status, clock=steady),
             self.destroy_timer,
         )
+
+    def _new_noise(self) -> NoiseSource:
+        """Start the noise anew with each activation, so that a run can be repeated."""
+        if self._continuous:
+            return ContinuousNoise(self._noise_seed, self._embodiment.rate_hz)
+        return GaussianNoise(self._noise_seed)
 
     def _new_loop(self) -> PolicyLoop:
         return PolicyLoop(
@@ -451,7 +477,7 @@ class PolicyNode(LifecycleNode):
         if loop is not None and not loop.stop():
             self.get_logger().error('an inference did not end within 10 s')
         self._commands.flush(FLUSH)
-        self.get_logger().info('holding')
+        self.get_logger().info('holding' if self._enabled else 'stopped; nothing was being sent')
 
     # Reporting
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from pizero_ros.sim.robot import SimulatedRobot
 
 
+STAMPS = 100_000
+"""Stamps remembered per camera for ``stats_file``: almost an hour at 30 Hz."""
+
+
 class CameraThread:
     """Renders the cameras one after the other, evenly spread over the frame period.
 
@@ -37,6 +41,7 @@ class CameraThread:
     Attributes:
         sent: Topic → number of pictures published.
         skipped: Number of pictures not rendered because the machine was late.
+        stamps_ns: Stamps of the pictures published, by topic.
         error: What ended the thread before ``stop``, if anything did.
     """
 
@@ -61,6 +66,9 @@ class CameraThread:
             rate_hz: Pictures per second of each camera.
         """
         self.sent: Counter[str] = Counter()
+        self.stamps_ns = {
+            camera.topic: deque[int](maxlen=STAMPS) for camera in robot.embodiment.cameras
+        }
         self.skipped = 0
         self.error: Exception | None = None
         self._robot = robot
@@ -147,6 +155,7 @@ class CameraThread:
             return
         self._publishers[camera.topic].publish(message)
         self.sent[camera.topic] += 1
+        self.stamps_ns[camera.topic].append(stamp_ns)
 
 
 def _raw(rgb: npt.NDArray[np.uint8]) -> Image:

@@ -179,7 +179,9 @@ class SimRobotNode(Node):
     def write_stats(self) -> None:
         """Write the counters to ``stats_file``, if one is set."""
         if path := self._value('stats_file'):
-            Path(path).write_text(json.dumps(self._stats(), indent=2) + '\n', encoding='utf-8')
+            stamps = {topic: list(each) for topic, each in self._cameras.stamps_ns.items()}
+            stats = {**self._stats(), 'frame_stamps_ns': stamps}
+            Path(path).write_text(json.dumps(stats) + '\n', encoding='utf-8')
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value

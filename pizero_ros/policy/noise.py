@@ -50,12 +50,19 @@ class ContinuousNoise:
     Waypoint k of a chunk observed at ``observed_ns`` gets the value of one band-limited process
     at ``observed_ns + k / rate_hz``, so successive chunks agree where they overlap. With a random
     policy a chunk is nearly its own noise; a smooth function of absolute time therefore makes
-    every scheduling mistake visible as a seam. A trained policy wants ``GaussianNoise``: its
-    waypoints were never trained on correlated noise.
+    every scheduling mistake visible as a seam. It rises from zero, so that such a policy starts
+    from the mean of its statistics and not with a jump. A trained policy wants ``GaussianNoise``:
+    its waypoints were never trained on correlated noise.
     """
 
     def __init__(
-        self, seed: int, rate_hz: float, bandwidth_hz: float = 0.3, epoch_ns: int = 0
+        self,
+        seed: int,
+        rate_hz: float,
+        bandwidth_hz: float = 0.3,
+        *,
+        epoch_ns: int | None = None,
+        rise_s: float = 3.0,
     ) -> None:
         """Draw the process.
 
@@ -63,7 +70,8 @@ class ContinuousNoise:
             seed: Non-negative seed.
             rate_hz: Action rate: waypoints are ``1 / rate_hz`` apart.
             bandwidth_hz: Highest frequency of the process.
-            epoch_ns: Origin of its time; one near the stamps keeps float64 phases exact.
+            epoch_ns: Origin of its time; None for the stamp of the first observation.
+            rise_s: Time from the origin to full variance; 0 for full variance at once.
         """
         if rate_hz <= 0 or bandwidth_hz <= 0:
             msg = f'rate and bandwidth must be positive, got {rate_hz} and {bandwidth_hz}'
@@ -72,6 +80,7 @@ class ContinuousNoise:
         self._rate_hz = rate_hz
         self._bandwidth_hz = bandwidth_hz
         self._epoch_ns = epoch_ns
+        self._rise_s = rise_s
         self._omega = np.empty((0, _FEATURES))
         self._phase = np.empty((0, _FEATURES))
 
@@ -79,10 +88,15 @@ class ContinuousNoise:
         """Return noise, float32 [horizon, dim], for the observation stamped ``observed_ns``."""
         if dim > len(self._omega):
             self._draw(dim)
+        if self._epoch_ns is None:
+            self._epoch_ns = observed_ns
         start_s = (observed_ns - self._epoch_ns) * 1e-9
         times_s = start_s + np.arange(horizon) / self._rate_hz
         angles = times_s[:, None, None] * self._omega[:dim] + self._phase[:dim]
         values = np.sqrt(2.0 / _FEATURES) * np.cos(angles).sum(axis=-1)
+        if self._rise_s > 0:
+            risen = np.clip(times_s / self._rise_s, 0.0, 1.0)[:, None]
+            values *= risen * risen * (3.0 - 2.0 * risen)
         return np.asarray(values, np.float32)
 
     def _draw(self, dim: int) -> None:

@@ -14,6 +14,7 @@ from pizero_ros.processing.prompt import PromptEncoder
 if TYPE_CHECKING:
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.observation.observation import Observation
+    from pizero_ros.policy.bundle import Bundle
     from pizero_ros.policy.noise import NoiseSource
     from pizero_ros.policy.runtime import Policy
     from pizero_ros.policy.sampler import StepHook
@@ -47,16 +48,12 @@ class ChunkPredictor:
         bundle = policy.bundle
         model = bundle.manifest.model
         semantics = bundle.semantics(embodiment.name)
-        tokenizer = bundle.path / TOKENIZER_FILE
-        prompt = PromptEncoder(
-            model.prompt, model.vocabulary, tokenizer if tokenizer.is_file() else None
-        )
         self.policy = policy
         self.rate_hz = semantics.rate_hz
-        self.inputs = InputPipeline(model, semantics, prompt, embodiment)
+        self.inputs = InputPipeline(model, semantics, prompt_encoder(bundle), embodiment)
         self.outputs = OutputPipeline(model, semantics, embodiment)
         self._cameras = len(embodiment.cameras)
-        self._noise = GaussianNoise(0) if noise is None else noise
+        self.noise: NoiseSource = GaussianNoise(0) if noise is None else noise
         self._steps = steps
 
     def warm_up(self, prompt: str) -> tuple[float, ...]:
@@ -99,7 +96,7 @@ class ChunkPredictor:
         model = self.policy.bundle.manifest.model
         start = time.perf_counter()
         inputs = self.inputs(observation)
-        noise = self._noise(observation.stamp_ns, model.horizon, model.action_dim)
+        noise = self.noise(observation.stamp_ns, model.horizon, model.action_dim)
         ready = time.perf_counter()
         result = self.policy.infer(inputs, noise, self._steps, hook)
         inferred = time.perf_counter()
@@ -117,3 +114,15 @@ class ChunkPredictor:
             sequence=sequence,
             epoch=epoch,
         )
+
+
+def prompt_encoder(bundle: Bundle) -> PromptEncoder:
+    """Build what turns prompts into tokens, from a bundle's rules and tokenizer.
+
+    Raises:
+        BundleError: The tokenizer is no tokenizer, or does not fit the rules.
+        EnvironmentFault: Its library is not installed.
+    """
+    model = bundle.manifest.model
+    file = bundle.path / TOKENIZER_FILE
+    return PromptEncoder(model.prompt, model.vocabulary, file if file.is_file() else None)

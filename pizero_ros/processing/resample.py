@@ -109,12 +109,16 @@ class Resampler:
         self._idle: deque[_Scratch] = deque()
 
     def __call__(
-        self, rgb: npt.NDArray[np.uint8], out: npt.NDArray[np.float32], *, whole_levels: bool
+        self,
+        rgb: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+        out: npt.NDArray[np.float32],
+        *,
+        whole_levels: bool,
     ) -> None:
         """Write the resampled image into ``out``, scaled from 0..255 to -1..1.
 
         Args:
-            rgb: uint8 [height, width, 3], rows may be padded.
+            rgb: uint8 or float32 [height, width, 3] in 0..255, rows may be padded.
             out: float32 [3, out_height, out_width], any strides.
             whole_levels: Round to whole grey levels before scaling, as an 8-bit resize does.
         """

@@ -56,6 +56,34 @@ class ResizeWithPad:
             raise ObservationError.at(
                 'image', '', found=f'{rgb.dtype} {list(rgb.shape)}', expected='uint8 [H, W, 3]'
             )
+        return self._fit(rgb)
+
+    def of_levels(self, levels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the model's image of a picture whose grey levels are not whole.
+
+        Args:
+            levels: float32 [H, W, 3] RGB in [0, 255]. ``antialias`` cuts off the fractions first,
+                as openpi does.
+
+        Returns:
+            As a call returns it.
+
+        Raises:
+            ObservationError: As a call raises it.
+        """
+        if levels.ndim != 3 or levels.shape[2] != 3 or levels.dtype != np.float32:
+            raise ObservationError.at(
+                'image',
+                '',
+                found=f'{levels.dtype} {list(levels.shape)}',
+                expected='float32 [H, W, 3]',
+            )
+        return self._fit(levels.astype(np.uint8) if self.rule == 'antialias' else levels)
+
+    def _fit(
+        self, rgb: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """Resize, centre and scale a picture of whole or fractional grey levels."""
         height, width = rgb.shape[:2]
         box = self.content(height, width)
         padded = (box.height, box.width) != self.size

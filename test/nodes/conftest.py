@@ -247,7 +247,8 @@ class Robot:
 
     def start(self, embodiment: Path, bundle: Path, **parameters: Any) -> None:
         """Publish an embodiment's sensors, and start a policy node for it up to configured."""
-        self.wear(load_embodiment(str(embodiment)))
+        if self.embodiment is None:
+            self.wear(load_embodiment(str(embodiment)))
         given = {'noise': 'continuous', 'prompt': 'wave'} | parameters
         self.run_policy(embodiment=str(embodiment), bundle=str(bundle), **given)
         assert self.configure(), self.last_words()

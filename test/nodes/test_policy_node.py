@@ -266,3 +266,13 @@ def test_state_changes_are_told_at_once_and_not_with_every_refusal(start):
     refused = robot.status.observations_refused
     robot.until(lambda: robot.status.observations_refused >= refused + 15)
     assert len(robot.received['/policy_node/status']) - before <= 3
+
+
+def test_transition_that_does_not_exist_is_refused_in_motion(start):
+    robot = start()
+    robot.until(robot.motions)
+    assert not robot.activate()
+    assert not robot.configure()
+    moved = len(robot.motions())
+    robot.until(lambda: len(robot.motions()) > moved)
+    assert robot.logged('Transition is not registered')

@@ -45,15 +45,24 @@ def test_overlap_holds_with_stamps_of_wall_clock_time_and_no_epoch():
     np.testing.assert_allclose(early[20:], late[:30], atol=1e-5)
 
 
+def test_continuous_noise_rises_from_zero_at_the_first_observation():
+    noise = ContinuousNoise(3, rate_hz=50, rise_s=2.0)
+    first = noise(NOW_NS, 150, 4)
+    np.testing.assert_array_equal(first[0], 0)
+    assert np.abs(first[:5]).max() < 0.01
+    full = ContinuousNoise(3, rate_hz=50, epoch_ns=NOW_NS, rise_s=0)(NOW_NS, 150, 4)
+    np.testing.assert_allclose(first[100:], full[100:])
+
+
 def test_continuous_noise_is_band_limited():
-    values = ContinuousNoise(3, rate_hz=50, bandwidth_hz=0.5)(0, 50_000, 1)[:, 0]
+    values = ContinuousNoise(3, 50, bandwidth_hz=0.5, epoch_ns=0, rise_s=0)(0, 50_000, 1)[:, 0]
     power = np.abs(np.fft.rfft(values * np.hanning(len(values)))) ** 2
     frequency = np.fft.rfftfreq(len(values), 1 / 50)
     assert power[frequency > 0.55].sum() < 1e-6 * power.sum()
 
 
 def test_a_value_does_not_depend_on_how_many_there_are():
-    narrow = ContinuousNoise(3, rate_hz=50)(NOW_NS, 50, 7)
-    grown = ContinuousNoise(3, rate_hz=50)
+    narrow = ContinuousNoise(3, rate_hz=50, epoch_ns=0)(NOW_NS, 50, 7)
+    grown = ContinuousNoise(3, rate_hz=50, epoch_ns=0)
     grown(NOW_NS, 50, 2)
     np.testing.assert_array_equal(narrow, grown(NOW_NS, 50, 18)[:, :7])

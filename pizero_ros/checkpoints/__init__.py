@@ -1,0 +1,1 @@
+"""Strict importers: openpi's and lerobot's π0 checkpoints, safetensors only."""

@@ -1,0 +1,135 @@
+"""The launch files under the real launch: arguments, and nodes that start, run and end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pizero_ros.embodiment.load import load_embodiment
+from pizero_ros.msg import PolicyStatus
+
+pytest.importorskip(
+    'launch_ros', reason='launch_ros is no wheel; these tests run where ROS 2 is installed'
+)
+
+from ament_index_python.packages import get_package_share_directory
+from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+FILES = ('single_arm', 'dual_arm', 'mobile', 'policy', 'sim')
+COMMON = {
+    'embodiment', 'bundle', 'prompt', 'scheduling', 'dry_run', 'namespace', 'use_sim_time',
+    'log_level',
+}  # fmt: skip
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+path, *arguments = sys.argv[1:]
+pairs = [tuple(argument.split(':=', 1)) for argument in arguments]
+service = LaunchService(argv=arguments)
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(path, launch_arguments=pairs)])
+)
+sys.exit(service.run())
+"""
+
+
+def launch_file(name):
+    return Path(get_package_share_directory('pizero_ros'), 'launch', f'{name}.launch.py')
+
+
+@pytest.fixture
+def launch(robot, tmp_path):
+    """Launch as ``ros2 launch`` does, in a process of its own; end what a failed test left."""
+    started, domain = [], str(robot.context.get_domain_id())
+    log = (tmp_path / 'launch.log').open('w+')
+
+    def start(name, **arguments):
+        command = [sys.executable, '-c', LAUNCH, str(launch_file(name))]
+        process = subprocess.Popen(
+            command + [f'{key}:={value}' for key, value in arguments.items()],
+            cwd=tmp_path, env=os.environ | {'ROS_DOMAIN_ID': domain},
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    def stop(process):
+        """End it as Ctrl-C does; return what was printed."""
+        os.killpg(process.pid, signal.SIGINT)
+        robot.until(lambda: process.poll() is not None)
+        return (tmp_path / 'launch.log').read_text()
+
+    start.stop = stop
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    log.close()
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_arguments_are_there_and_described(name):
+    description = get_launch_description_from_python_launch_file(str(launch_file(name)))
+    arguments = {each.name: each.description for each in description.get_launch_arguments()}
+    assert set(arguments) >= COMMON
+    assert [key for key, text in arguments.items() if text == 'no description given'] == []
+
+
+@pytest.mark.parametrize(
+    ('name', 'embodiment'),
+    [('single_arm', 'sim_single_arm'), ('dual_arm', 'sim_dual_arm'), ('mobile', 'sim_mobile')],
+)
+def test_policy_moves_a_robot_and_leaves_it_holding(
+    robot, launch, tiny_bundle, embodiment_file, tmp_path, name, embodiment
+):
+    path = embodiment_file(tmp_path, embodiment)
+    robot.wear(load_embodiment(str(path)))
+    process = launch(name, embodiment=path, bundle=tiny_bundle, prompt='wave')
+    arms = [g.name for g in robot.embodiment.actions if g.output == 'joint_trajectory']
+    robot.until(lambda: all(robot.motions(arm) for arm in arms))
+    log = launch.stop(process)
+    assert process.returncode == 0
+    assert 'process has finished cleanly' in log
+    for arm in arms:
+        robot.until(lambda arm=arm: len(robot.of(arm)[-1].message.points) == 1)
+
+
+def test_arguments_reach_the_node(robot, launch, tiny_bundle, embodiment_file, tmp_path):
+    path = embodiment_file(tmp_path)
+    robot.wear(load_embodiment(str(path)))
+    statuses = robot.listen(PolicyStatus, '/left/policy_node/status')
+    process = launch(
+        'policy', embodiment=path, bundle=tiny_bundle, prompt='wave', scheduling='open_loop',
+        dry_run='true', namespace='left', log_level='debug',
+    )  # fmt: skip
+    robot.until(lambda: statuses and statuses[-1].message.chunks_received)
+    status = statuses[-1].message
+    assert (status.state, status.scheduling) == (PolicyStatus.STATE_DRY_RUN, 'open_loop')
+    assert robot.commands() == 0
+    assert '[DEBUG]' in launch.stop(process)
+
+
+def test_bundle_that_is_missing_ends_the_launch_with_the_reason(robot, launch, tmp_path):
+    process = launch('single_arm', embodiment='sim_single_arm')
+    robot.until(lambda: process.poll() is not None)
+    log = (tmp_path / 'launch.log').read_text()
+    assert 'bundle: found nothing' in log
+    assert 'exit code 1' in log
+
+
+@pytest.mark.parametrize('use_sim_time', ['false', 'true'])
+def test_simulated_robot_moves(robot, launch, tiny_bundle, use_sim_time):
+    pytest.importorskip('mujoco', reason='the simulation extra is not installed')
+    robot.embodiment = load_embodiment('sim_single_arm')
+    process = launch('sim', bundle=tiny_bundle, use_sim_time=use_sim_time)
+    robot.wait_for_state(PolicyStatus.STATE_RUNNING)
+    log = launch.stop(process)
+    assert process.returncode == 0
+    assert log.count('process has finished cleanly') == 2
