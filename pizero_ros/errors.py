@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class PizeroError(Exception):
-    """Something outside the code is wrong and a person can mend it: file, key or topic is named."""
+    """Something outside the code is wrong, and the message names the place and the remedy."""
 
     @classmethod
     def at(
