@@ -27,7 +27,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
@@ -70,6 +70,9 @@ if TYPE_CHECKING:
 Owned = TypeVar('Owned')
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+STATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Sensor data, but deeper: half a second of joint states outlasts a stall of the executor."""
+
 STATUS_PERIOD_S = 1.0
 THROTTLE_S = 2.0
 """The same kind of intervention is logged at most this often; all are counted."""
@@ -236,9 +239,9 @@ class PolicyNode(LifecycleNode):
             self._subscribe(kind, camera.topic, self._image_callback(camera))
         for source in embodiment.state:
             if source.interface == 'odometry':
-                self._subscribe(Odometry, source.topic, self._odometry_callback(source))
+                self._subscribe(Odometry, source.topic, self._odometry_callback(source), STATES)
             else:
-                self._subscribe(JointState, source.topic, self._joint_callback(source))
+                self._subscribe(JointState, source.topic, self._joint_callback(source), STATES)
         # A latched subscription does not hear a volatile publisher (ros2 topic pub), and a
         # volatile one misses what was latched before it came.
         for qos in (LATCHED, QoSProfile(depth=1)):

@@ -7,6 +7,7 @@ import itertools
 import os
 import threading
 import time
+import weakref
 from array import array
 from collections import defaultdict
 from functools import partial
@@ -22,6 +23,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
+from pizero_ros.msg import ActionChunk, PolicyStatus
 from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
 from rclpy.clock import Clock, ClockType
@@ -36,7 +38,6 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.msg import ActionChunk, PolicyStatus
 from pizero_ros.nodes.messages import MESSAGE_TYPES
 from pizero_ros.nodes.policy_node import PolicyNode
 
@@ -88,7 +89,7 @@ class Robot:
         self.time_ns: int | None = None
         self.embodiment: Any = None
         self.policy: PolicyNode | None = None
-        self._closing: list[Callable[[], None]] = []
+        self._closing: list[Callable[[], weakref.ref[PolicyNode]]] = []
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._frames = itertools.count()
@@ -234,13 +235,14 @@ class Robot:
         executor.add_node(node)
         thread = spin(executor, ended)
 
-        def close() -> None:
+        def close() -> weakref.ref[PolicyNode]:
             ended.set()
             thread.join()
             node.hold_and_deactivate()
             executor.shutdown()
             node.destroy_node()
             rclpy.shutdown(context=context)
+            return weakref.ref(node)
 
         self.policy = node
         self._closing.append(close)
@@ -255,8 +257,8 @@ class Robot:
 
     def set_parameters(self, **values: Any) -> Any:
         """Set parameters one by one; return the result of the last."""
-        wanted = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
-        request = SetParameters.Request(parameters=wanted)
+        wanted = [Parameter(name, value=value) for name, value in values.items()]
+        request = SetParameters.Request(parameters=[each.to_parameter_msg() for each in wanted])
         return self.call(SetParameters, 'set_parameters', request).results[-1]
 
     def call(self, kind: type, service: str, request: Any) -> Any:
@@ -296,9 +298,12 @@ class Robot:
     def close(self) -> None:
         self.policy = None
         while self._closing:
-            self._closing.pop()()
-        # A lifecycle node keeps its services until it is collected, and requests would go there.
-        gc.collect()
+            node = self._closing.pop()()
+            # Its services live as long as the object does, and requests would still go there.
+            deadline = time.monotonic() + 5.0
+            while node() is not None and time.monotonic() < deadline:
+                gc.collect()
+                time.sleep(0.01)
         self._ended.set()
         self._thread.join()
         self._executor.shutdown()
@@ -384,11 +389,10 @@ def embodiment_file() -> Callable[..., Path]:
     return write_embodiment
 
 
-@pytest.fixture(scope='module')
-def new_robot() -> Iterator[type[Robot]]:
+@pytest.fixture(scope='session')
+def new_robot() -> type[Robot]:
     """Give the class of robots, for modules that share one among their tests."""
-    yield Robot
-    gc.collect()
+    return Robot
 
 
 @pytest.fixture

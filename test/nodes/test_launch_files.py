@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from pizero_ros.msg import PolicyStatus
 
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.msg import PolicyStatus
 
 pytest.importorskip(
     'launch_ros', reason='launch_ros is no wheel; these tests run where ROS 2 is installed'

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
+from pizero_ros.msg import ActionChunk as ActionChunkMessage
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
@@ -15,7 +16,6 @@ from trajectory_msgs.msg import JointTrajectory
 from pizero_ros.control.commands import GripperGoal, TrajectoryCommand, TwistCommand
 from pizero_ros.control.validation import command_from_message
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.msg import ActionChunk as ActionChunkMessage
 from pizero_ros.nodes.messages import (
     chunk_message,
     command_message,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from pizero_ros.msg import PolicyStatus
 
 BASE, WRIST, SIDE = (f'/{name}_camera/image_raw' for name in ('base', 'wrist', 'side'))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from pizero_ros.msg import PolicyStatus
 
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.msg import PolicyStatus
 from pizero_ros.nodes.messages import stamp_ns
 
 BASE, WRIST = '/base_camera/image_raw', '/wrist_camera/image_raw'
@@ -20,7 +20,7 @@ def test_everything_that_never_came_is_named_at_once(start, robot):
     robot.wait_for_state(
         HOLDING,
         f'{BASE}: no message yet',
-        f"{WRIST}: ",
+        f'{WRIST}: ',
         "without a header stamp; set 'stamp: receive'",
         'joint joint_4 is not in gripper_joint, joint_1, joint_2, joint_3, joint_5, joint_6',
     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from rclpy.qos import DurabilityPolicy, QoSProfile
-
 from pizero_ros.msg import PolicyStatus
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

@@ -19,7 +19,16 @@ code = main()
 print(json.dumps(sorted(sys.modules)))
 sys.exit(code)
 """
-NOT_ON_A_ROBOT = {'torch', 'onnx', 'onnxscript', 'mujoco', 'matplotlib', 'rosbags', 'jinja2', 'rich'}
+NOT_ON_A_ROBOT = {
+    'torch',
+    'onnx',
+    'onnxscript',
+    'mujoco',
+    'matplotlib',
+    'rosbags',
+    'jinja2',
+    'rich',
+}
 
 
 @pytest.fixture
