@@ -45,7 +45,7 @@ setup(
         'cpu': ['onnxruntime>=1.23'],
         'gpu': ['onnxruntime-gpu>=1.23'],
         'sim': ['mujoco>=3.3'],
-        'tokenizer': ['sentencepiece>=0.2'],
+        'tokenizer': ['sentencepiece>=0.2', 'tokenizers>=0.20'],
         'train': ['torch>=2.6', 'onnx>=1.17', 'onnxscript>=0.5', 'safetensors>=0.4'],
         'dev': [
             'mypy>=1.13',

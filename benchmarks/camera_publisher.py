@@ -70,19 +70,24 @@ def message_of(rgb: npt.NDArray[np.uint8], transport: str) -> Image | Compressed
 class Robot:
     """Publishes until told to stop and remembers the stamp of everything that it sent.
 
-    All cameras take their picture at the same moment and carry that moment's stamp, as cameras on
-    one trigger do; they are sent one after the other.
+    All cameras send in the same moment, one after the other: the worst that they can do to the
+    node. Each picture is stamped when its driver has it, just before it is sent, or with
+    ``trigger`` all with the moment's stamp, as cameras on one trigger are: the last one is then
+    as old as it took to send the others.
     """
 
-    def __init__(self, node: Node, embodiment: Embodiment, width: int, height: int) -> None:
-        """Create the publishers and render the pictures."""
+    def __init__(
+        self, node: Node, embodiment: Embodiment, size: tuple[int, int], *, trigger: bool
+    ) -> None:
+        """Create the publishers and render the pictures of ``size``, width and height."""
         self.sent: dict[str, list[int]] = {}
         self.late_s = 0.0
+        self._trigger = trigger
         self._cameras: list[tuple[list[int], Any, list[Any]]] = []
         for seed, camera in enumerate(embodiment.cameras):
             kind = Image if camera.transport == 'raw' else CompressedImage
             publisher = node.create_publisher(kind, camera.topic, qos_profile_sensor_data)
-            ready = [message_of(rgb, camera.transport) for rgb in pictures(seed, width, height)]
+            ready = [message_of(rgb, camera.transport) for rgb in pictures(seed, *size)]
             self._cameras.append((self.sent.setdefault(camera.topic, []), publisher, ready))
         self._states = []
         for source in embodiment.state:
@@ -111,6 +116,8 @@ class Robot:
     def _take_pictures(self) -> None:
         stamp_ns, stamp = _now()
         for stamps, publisher, ready in self._cameras:
+            if not self._trigger:
+                stamp_ns, stamp = _now()
             message = ready[len(stamps) % PICTURES]
             message.header.stamp = stamp
             publisher.publish(message)
@@ -135,6 +142,7 @@ def main() -> int:
     parser.add_argument('embodiment', help='embodiment file')
     parser.add_argument('--width', type=int, default=640)
     parser.add_argument('--height', type=int, default=480)
+    parser.add_argument('--trigger', action='store_true', help='one stamp for all cameras')
     parser.add_argument('--out', type=Path, required=True, help='JSON of the stamps sent')
     arguments = parser.parse_args()
     stop = threading.Event()
@@ -143,7 +151,8 @@ def main() -> int:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = Node('benchmark_cameras')
     embodiment = load_embodiment(Path(arguments.embodiment))
-    robot = Robot(node, embodiment, arguments.width, arguments.height)
+    size = arguments.width, arguments.height
+    robot = Robot(node, embodiment, size, trigger=arguments.trigger)
     robot.run(stop)
     arguments.out.write_text(json.dumps({'stamps_ns': robot.sent, 'late_s': robot.late_s}))
     node.destroy_node()

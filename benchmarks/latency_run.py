@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import rclpy
 from ament_index_python.packages import get_package_prefix
+from latency_figures import NANO, frames, newest_frame, phases, seen_from_outside, stamp_of
+from pizero_ros.msg import ActionChunk, PolicyStatus
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -23,7 +24,6 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from trajectory_msgs.msg import JointTrajectory
 
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.msg import ActionChunk, PolicyStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,8 +32,6 @@ PUBLISHER = Path(__file__).with_name('camera_publisher.py')
 START_TIMEOUT_S = 60.0
 SETTLED = 2
 """Status messages with every camera present before the measurement begins: discovery is over."""
-
-NANO = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ class Plan:
         bundle: What the policy node runs.
         width: Of the pictures.
         height: Of the pictures.
+        trigger: Whether all cameras share one stamp.
         seconds: Length of the measurement, after discovery.
         executed_steps: Steps between two inferences.
         domain: ROS domain of this run.
@@ -56,6 +55,7 @@ class Plan:
     bundle: Path
     width: int
     height: int
+    trigger: bool
     seconds: float
     executed_steps: int
     domain: int
@@ -142,14 +142,18 @@ def measure(plan: Plan) -> dict[str, Any]:
         stack.callback(observer.close)
         processes = _start(plan, stack)
         settled = _settled(observer.statuses, observer.cameras)
-        if not observer.spin_until(lambda: len(settled()) > SETTLED, START_TIMEOUT_S):
-            msg = f'the node did not see every camera within {START_TIMEOUT_S:.0f} s'
+        ended = processes['policy_node'].poll
+        observer.spin_until(
+            lambda: len(settled()) > SETTLED or ended() is not None, START_TIMEOUT_S
+        )
+        if len(settled()) <= SETTLED:
+            msg = f'the node ended, or did not see every camera within {START_TIMEOUT_S:.0f} s'
             raise RuntimeError(_with_log(msg, plan))
         first = observer.statuses[-1]
         cpu, load = Cpu(processes), os.getloadavg()[0]
-        end = _stamp(first.header) + round(plan.seconds * NANO)
+        end = stamp_of(first.header) + round(plan.seconds * NANO)
         observer.spin_until(
-            lambda: _stamp(observer.statuses[-1].header) >= end, plan.seconds + START_TIMEOUT_S
+            lambda: stamp_of(observer.statuses[-1].header) >= end, plan.seconds + START_TIMEOUT_S
         )
         last = observer.statuses[-1]
         if last.state == PolicyStatus.STATE_FAULT:
@@ -160,24 +164,24 @@ def measure(plan: Plan) -> dict[str, Any]:
             if processes[name].wait(20) != 0:
                 msg = f'{name} ended with {processes[name].returncode}'
                 raise RuntimeError(_with_log(msg, plan, name))
-    window = _stamp(first.header), _stamp(last.header)
+    window = stamp_of(first.header), stamp_of(last.header)
     report = json.loads((plan.folder / 'cameras.json').read_text())
     seconds = (window[1] - window[0]) / NANO
-    inside = [c for c in observer.chunks if window[0] < _stamp(c.header) <= window[1]]
+    during = [s for s in observer.statuses if window[0] <= stamp_of(s.header) <= window[1]]
+    inside = [c for c in observer.chunks if window[0] < stamp_of(c.header) <= window[1]]
     return {
         'seconds': seconds,
         'load_1min': load,
         'cores': cores,
         'publisher_late_ms': report['late_s'] * 1e3,
         'frames': {
-            topic: frames(observer.statuses, first, last, topic, report['stamps_ns'][topic])
-            for topic in observer.cameras
+            topic: frames(during, topic, report['stamps_ns'][topic]) for topic in observer.cameras
         },
         'chunks': len(inside),
         'chunks_per_s': len(inside) / seconds,
         'trajectories': last.chunks_sent - first.chunks_sent,
         'observations_refused': last.observations_refused - first.observations_refused,
-        'latency_ms': _phases(last) | _seen_from_outside(inside, observer.trajectories),
+        'latency_ms': phases(last) | seen_from_outside(inside, observer.trajectories),
     }
 
 
@@ -202,6 +206,7 @@ def _start(plan: Plan, stack: ExitStack) -> dict[str, subprocess.Popen[bytes]]:
         'cameras': [
             *(sys.executable, PUBLISHER, plan.embodiment, '--out', plan.folder / 'cameras.json'),
             *('--width', str(plan.width), '--height', str(plan.height)),
+            *(('--trigger',) if plan.trigger else ()),
         ],
     }
     processes = {}
@@ -223,105 +228,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _settled(
-    statuses: list[PolicyStatus], cameras: list[str]
-) -> Callable[[], list[PolicyStatus]]:
+def _settled(statuses: list[PolicyStatus], cameras: list[str]) -> Callable[[], list[PolicyStatus]]:
     """Return a function that lists the status messages in which every camera has delivered."""
 
     def settled() -> list[PolicyStatus]:
-        return [s for s in statuses if all(_newest(s, topic)[0] for topic in cameras)]
+        return [s for s in statuses if all(newest_frame(s, topic)[0] for topic in cameras)]
 
     return settled
-
-
-def _stamp(header: Any) -> int:
-    return int(header.stamp.sec) * NANO + int(header.stamp.nanosec)
-
-
-def _newest(status: PolicyStatus, topic: str) -> tuple[int, int]:
-    """Return frames received so far and the newest stamp among them, (0, 0) if none."""
-    if topic not in status.stream_topics:
-        return 0, 0
-    k = list(status.stream_topics).index(topic)
-    if status.stream_age_s[k] < 0:
-        return 0, 0
-    stamp = _stamp(status.header) - round(status.stream_age_s[k] * NANO)
-    return int(status.stream_received[k]), stamp
-
-
-def frames(
-    statuses: list[PolicyStatus],
-    first: PolicyStatus,
-    last: PolicyStatus,
-    topic: str,
-    sent_ns: list[int],
-) -> dict[str, Any]:
-    """Count frames between two status messages, exactly.
-
-    Each status names the newest stamp that the node holds and the number of messages that it has
-    received. Frames of one camera keep their order, so of all frames stamped after the newest one
-    of ``first`` up to the newest one of ``last``, each was received or lost.
-    """
-    stamps = np.array(sent_ns, np.int64)
-    during = [s for s in statuses if _stamp(first.header) <= _stamp(s.header)]
-    during = [s for s in during if _stamp(s.header) <= _stamp(last.header)]
-    marks = [_newest(status, topic) for status in during]
-    unknown = {stamp for _, stamp in marks}.difference(sent_ns)
-    if unknown:
-        msg = f'{topic}: {len(unknown)} stamps are not ours; is the ROS domain used by others too?'
-        raise RuntimeError(msg)
-    lost = []
-    for (count, stamp), (count_then, stamp_then) in zip(marks[1:], marks, strict=False):
-        sent = int(((stamps > stamp_then) & (stamps <= stamp)).sum())
-        lost.append(sent - (count - count_then))
-    (count, stamp), (count_then, stamp_then) = marks[-1], marks[0]
-    sent = int(((stamps > stamp_then) & (stamps <= stamp)).sum())
-    return {
-        'sent': sent,
-        'received': count - count_then,
-        'lost': sent - (count - count_then),
-        'worst_second': max(lost, default=0),
-    }
-
-
-def _phases(status: PolicyStatus) -> dict[str, dict[str, float]]:
-    """Return the node's own percentiles, of its last 200 chunks."""
-    columns = (status.latency_p50_ms, status.latency_p95_ms, status.latency_p99_ms)
-    rows = zip(status.latency_phases, *columns, strict=True)
-    return {phase: {'p50': p50, 'p95': p95, 'p99': p99} for phase, p50, p95, p99 in rows}
-
-
-def _seen_from_outside(
-    chunks: list[ActionChunk], trajectories: list[tuple[int, JointTrajectory]]
-) -> dict[str, dict[str, float]]:
-    """Return what the observer measured by itself, to check the node's figures against.
-
-    A trajectory belongs to the chunk on whose grid of waypoints its first point lies.
-    """
-    received_ms, camera_ms = [], []
-    arrived = []
-    for time_ns, message in trajectories:
-        if len(message.points) > 1:
-            offset = message.points[0].time_from_start
-            first_ns = _stamp(message.header) + offset.sec * NANO + offset.nanosec
-            arrived.append((time_ns, _stamp(message.header), first_ns))
-    for chunk in chunks:
-        observed_ns = _stamp(chunk.header)
-        camera_ms.append(chunk.oldest_age_s * 1e3)
-        for time_ns, stamp_ns, first_ns in arrived:
-            if stamp_ns < observed_ns or stamp_ns > observed_ns + NANO:
-                continue
-            step = round((first_ns - observed_ns) * 1e-9 * chunk.rate_hz)
-            if first_ns == observed_ns + round(step * 1e9 / chunk.rate_hz):
-                received_ms.append((time_ns - observed_ns) * 1e-6 - chunk.inference_s * 1e3)
-    return {
-        'oldest_stamp_to_observation': _percentiles(camera_ms),
-        'stamp_to_received_less_inference': _percentiles(received_ms),
-    }
-
-
-def _percentiles(values: list[float]) -> dict[str, float]:
-    if not values:
-        return {}
-    p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
-    return {'p50': p50, 'p95': p95, 'p99': p99}

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from pizero_ros.checkpoints.detect import MODEL, Detected, detect
 from pizero_ros.checkpoints.lerobot import read_lerobot
-from pizero_ros.checkpoints.lerobot_legacy import legacy_actions, read_legacy
+from pizero_ros.checkpoints.lerobot_legacy import Legacy, legacy_actions, read_legacy
 from pizero_ros.checkpoints.match import canonical_shapes, match_tensors
-from pizero_ros.checkpoints.names import Family
-from pizero_ros.checkpoints.openpi import read_openpi
+from pizero_ros.checkpoints.openpi import DEFAULT_STEPS, read_openpi
 from pizero_ros.checkpoints.semantics import check_agreement, openpi_rules, robot_semantics
 from pizero_ros.checkpoints.sizes import complete_sizes
 from pizero_ros.checkpoints.tensors import Weights, equal, not_finite
 from pizero_ros.errors import CheckpointError
-from pizero_ros.model.architecture import Architecture
 from pizero_ros.model.pi0 import Pi0
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
     from pizero_ros.checkpoints.choices import Choices
     from pizero_ros.checkpoints.contents import ActionRules, Contents, InputRules
     from pizero_ros.checkpoints.match import Match
-    from pizero_ros.checkpoints.sizes import Shape
+    from pizero_ros.checkpoints.names import Family
     from pizero_ros.embodiment.schema import Embodiment
+    from pizero_ros.model.architecture import Architecture
     from pizero_ros.processing.spec import RobotSemantics
 
 _BLOCK = 1 << 22
@@ -87,7 +87,9 @@ class Checkpoint:
                 cannot be right.
         """
         if self.family == 'openpi':
-            rules = openpi_rules(self.folder, embodiment, choices, self.architecture)
+            rules = openpi_rules(
+                self.folder, embodiment, choices, self.architecture, self.inputs.slots
+            )
         elif self.actions is None:
             msg = 'the meaning of actions was not read: open_checkpoint(…, actions=True)'
             raise ValueError(msg)
@@ -129,12 +131,13 @@ def open_checkpoint(
     detected = detect(folder)
     if sha256 is not None:
         _check_digest(detected.folder / MODEL, sha256)
-    contents, buffers = _read(detected, published=architecture is None, actions=actions)
+    contents, legacy = _read(detected, published=architecture is None, actions=actions)
     listing, family = detected.tensors.listing, detected.family
     shapes = canonical_shapes(listing, family)
     where = str(detected.folder / MODEL)
     sizes = complete_sizes(shapes, contents.sizes, architecture, where)
-    match = match_tensors(listing, family, sizes, buffers)
+    buffers = legacy.buffers if legacy else {}
+    match = match_tensors(listing, family, sizes, buffers, contents.precision)
     weights = Weights(detected.tensors, match.sources)
     faults = [*match.faults]
     faults += [
@@ -145,8 +148,8 @@ def open_checkpoint(
         msg = f'{where}: {count}, read as {family}:\n' + '\n'.join(f'  {x}' for x in faults)
         raise CheckpointError(msg)
     rules = contents.actions
-    if family == 'lerobot-0.3' and actions:
-        rules = legacy_actions(detected.tensors, read_legacy(detected))
+    if legacy is not None and actions:
+        rules = legacy_actions(detected.tensors, legacy)
     return Checkpoint(
         folder=detected.folder,
         family=family,
@@ -155,20 +158,18 @@ def open_checkpoint(
         inputs=_rename(contents.inputs, slots, detected.folder),
         actions=rules,
         ignored=match.ignored,
-        notes=(*contents.notes, *_unequal(detected, match)),
+        notes=(*contents.notes, *_unequal(detected, match), *_steps(contents.inputs)),
     )
 
 
-def _read(
-    detected: Detected, *, published: bool, actions: bool
-) -> tuple[Contents, Mapping[str, Shape]]:
-    """Read the files beside the model, and say which statistics must be inside it."""
+def _read(detected: Detected, *, published: bool, actions: bool) -> tuple[Contents, Legacy | None]:
+    """Read the files beside the model; old lerobot files hold statistics inside it too."""
     if detected.family == 'openpi':
-        return read_openpi(detected, published=published), {}
+        return read_openpi(detected, published=published), None
     if detected.family == 'lerobot-0.3':
         legacy = read_legacy(detected)
-        return legacy.contents, legacy.buffers
-    return read_lerobot(detected, published=published, actions=actions), {}
+        return legacy.contents, legacy
+    return read_lerobot(detected, published=published, actions=actions), None
 
 
 def _rename(inputs: InputRules, slots: tuple[str, ...] | None, folder: Path) -> InputRules:
@@ -193,6 +194,12 @@ def _unequal(detected: Detected, match: Match) -> list[str]:
     if first.dtype == second.dtype and equal(first, second):
         return []
     return [f'{match.copies[0]} and {match.copies[1]} differ: the first is used, as upstream does']
+
+
+def _steps(inputs: InputRules) -> list[str]:
+    if inputs.steps == DEFAULT_STEPS:
+        return []
+    return [f'{inputs.steps} Euler steps, as config.json says; π0 has {DEFAULT_STEPS}']
 
 
 def _check_digest(path: Path, expected: str) -> None:

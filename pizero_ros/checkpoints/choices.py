@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pizero_ros.errors import UnstatedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ActionMode = Literal['absolute', 'relative']
 Adaptation = Literal['aloha', 'none']
@@ -19,7 +22,7 @@ MEANINGS = {
     '--normalization': "zscore: (x − mean) / std, openpi's rule for π0; quantile: 1 % … 99 % "
     'become −1 … 1, its rule for π0.5 and π0-FAST (openpi: use_quantile_norm)',
     '--adapt': "aloha: openpi's adapt_to_pi, which flips joints and maps grippers of 14-value "
-    'ALOHA data; none: state and actions are used as recorded',
+    'ALOHA data, and makes --gripper needless; none: state and actions are used as recorded',
     '--gripper': 'as-is: the policy counts grippers as the embodiment file does; inverted: '
     "1 − that; SCALE,OFFSET: policy = SCALE · robot + OFFSET; aloha: ALOHA's linkage. state:… or "
     'action:… in front restricts it',
@@ -52,6 +55,7 @@ class Choices:
         grippers: Gripper maps.
         asset: Asset id of openpi's statistics.
         slots: Names of the cameras in the model's order.
+        tokenizer: The tokenizer's file.
         min_spread: Spread to which statistics of values that hardly moved are widened.
         accept_statistics: Whether strange statistics have been looked at.
     """
@@ -63,6 +67,7 @@ class Choices:
     grippers: tuple[GripperChoice, ...] = ()
     asset: str | None = None
     slots: tuple[str, ...] | None = None
+    tokenizer: Path | None = None
     min_spread: float | None = None
     accept_statistics: bool = False
 
@@ -82,8 +87,8 @@ def missing(where: str, options: list[str], found: str) -> UnstatedError:
     msg = (
         f'{where}: {found} does not say what follows, and a guess would move metal wrongly:\n'
         f'{lines}\n'
-        'The training configuration has the answers. --model-only exports without them, for '
-        '`pizero infer` in model space.'
+        'The training configuration has the answers; the rate of its data must be rate_hz of the '
+        'embodiment file. --model-only exports without them, for `pizero infer` in model space.'
     )
     return UnstatedError(msg)
 

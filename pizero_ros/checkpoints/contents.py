@@ -75,9 +75,12 @@ class Contents:
         inputs: How observations become inputs.
         actions: What actions mean; None where the format does not say it, or nobody asked.
         notes: What a user should know, one sentence each.
+        precision: ``float32`` where every tensor must be that, ``bfloat16`` where some are; None
+            where the files do not say it.
     """
 
     sizes: StatedSizes
     inputs: InputRules
     actions: ActionRules | None
     notes: tuple[str, ...] = ()
+    precision: str | None = None

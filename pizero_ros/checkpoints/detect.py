@@ -74,10 +74,8 @@ def detect(folder: str | Path) -> Detected:
         raise CheckpointError.at(
             folder,
             CONFIG,
-            found="lerobot's tensor names under a configuration of openpi"
-            if config
-            else 'nothing',
-            expected="lerobot's config.json beside model.safetensors",
+            found='a configuration of openpi' if config else 'nothing',
+            expected="lerobot's, as the names of the tensors are",
         )
     return Detected(folder, kind, tensors, config)
 

@@ -140,6 +140,8 @@ def _check(
         for kind, mode in modes.items()
     ]
     widths = {'observation.state': features.state_width, 'action': features.action_width}
+    cameras = tuple(name for name in normalizer.features if name not in widths)
+    pairs.append(('cameras, in order', cameras, features.names))
     pairs += [
         (f'features.{name}', normalizer.widths.get(name), width) for name, width in widths.items()
     ]

@@ -55,7 +55,8 @@ def read_features(fields: Fields, sizes: StatedSizes) -> Features:
     inputs, outputs = fields.mapping('input_features'), fields.mapping('output_features')
     cameras = []
     state_width = 0
-    for name in inputs.keys():  # noqa: SIM118  (not a mapping)
+    names = inputs.keys()
+    for name in names:
         entry = inputs.mapping(name)
         kind = entry.choice('type', ('VISUAL', 'STATE'))
         if kind == 'VISUAL':
@@ -80,13 +81,15 @@ def read_features(fields: Fields, sizes: StatedSizes) -> Features:
     slots = tuple(name.removeprefix(_IMAGES).removeprefix('observation.') for name in real)
     if not slots or len(set(slots)) != len(slots):
         inputs.report('observation.images.*', found=list(slots), expected='at least one camera')
-    notes = (f'{empty} empty cameras are left out: they were masked',) if empty else ()
+    notes = [f'the model sees {", ".join(slots)}, in this order']
+    if empty:
+        notes.append(f'{empty} empty cameras are left out: they were masked')
     return Features(
         names=tuple(cameras),
         slots=slots,
         state_width=state_width,
         action_width=_width(action, sizes.action_dim),
-        notes=notes,
+        notes=tuple(notes),
     )
 
 

@@ -90,7 +90,7 @@ def read_legacy(detected: Detected) -> Legacy:
     image = fields.integers('resize_imgs_with_padding', 2)
     if len(set(image)) > 1:
         fields.report('resize_imgs_with_padding', found=list(image), expected='a square')
-    if fields.boolean('adapt_to_pi_aloha', False):
+    if fields.boolean('adapt_to_pi_aloha'):
         fields.report(
             'adapt_to_pi_aloha',
             found='true',
@@ -98,7 +98,7 @@ def read_legacy(detected: Detected) -> Legacy:
             remedy='Its gripper map (0.4 … 1.5 rad) is not the one that π0 was trained with '
             '(0.5476 … 1.6296 rad), and is not supported.',
         )
-    if fields.boolean('use_delta_joint_actions_aloha', False):
+    if fields.boolean('use_delta_joint_actions_aloha'):
         fields.report(
             'use_delta_joint_actions_aloha',
             found='true',

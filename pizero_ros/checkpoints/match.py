@@ -70,6 +70,7 @@ def match_tensors(
     family: Family,
     architecture: Architecture,
     buffers: Mapping[str, Shape],
+    precision: str | None = None,
 ) -> Match:
     """Compare names, shapes and types; values are not looked at.
 
@@ -78,6 +79,7 @@ def match_tensors(
         family: The format.
         architecture: The policy.
         buffers: Statistics that the file must hold beside the weights.
+        precision: What the configuration says of the types, if it does.
 
     Returns:
         The match, to be used only if it has no faults.
@@ -114,7 +116,7 @@ def match_tensors(
         for name, shape in buffers.items()
         if name in listing and listing[name].shape != shape
     ]
-    faults += misshapen + _mistyped(listing, found, buffers)
+    faults += misshapen + _mistyped(listing, found, buffers, precision)
     if len(misshapen) > _MANY:
         faults = contradictions(canonical_shapes(listing, family), architecture) + faults
     if family != 'lerobot-0.3' and is_legacy(listing):
@@ -145,7 +147,10 @@ def _copies(found: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _mistyped(
-    listing: Mapping[str, TensorInfo], found: Mapping[str, str], buffers: Mapping[str, Shape]
+    listing: Mapping[str, TensorInfo],
+    found: Mapping[str, str],
+    buffers: Mapping[str, Shape],
+    precision: str | None,
 ) -> list[str]:
     """Report types that upstream does not write, and tensors cast apart from their group."""
     faults = [
@@ -167,6 +172,8 @@ def _mistyped(
             dtype = listing[name].dtype
             if dtype not in DTYPES:
                 expected = ' or '.join(DTYPES)
+            elif precision == 'float32' and dtype != 'F32':
+                expected = 'F32, the precision in config.json'
             elif dtype != usual[group]:
                 expected = f'{usual[group]} as the others of its group ({group})'
             elif len(names) == 1 and elsewhere and dtype not in elsewhere:
@@ -174,4 +181,6 @@ def _mistyped(
             else:
                 continue
             faults.append(f'wrongly typed: {name}: found {dtype}, expected {expected}')
+    if precision == 'bfloat16' and 'BF16' not in usual.values():
+        faults.append('wrongly typed: nothing is bfloat16, which is the precision in config.json')
     return faults

@@ -27,7 +27,8 @@ EPS = 1e-6
 
 _MAX_TOKENS = 48
 """``max_token_len`` of π0 (openpi, pi0_config.py); no file of a checkpoint has it."""
-_STEPS = 10
+DEFAULT_STEPS = 10
+"""``num_steps`` of π0 (openpi, models/pi0.py)."""
 _VARIANTS = ('gemma_2b', 'gemma_300m')
 _STATS = 'norm_stats.json'
 
@@ -51,7 +52,7 @@ def read_openpi(detected: Detected, *, published: bool) -> Contents:
         resize='antialias',
         clean=True,
         newline_as_text=False,
-        steps=_STEPS,
+        steps=DEFAULT_STEPS,
         tokenizer=None,
         tokenizer_name='paligemma_tokenizer.model of big_vision',
     )
@@ -70,13 +71,12 @@ def read_openpi(detected: Detected, *, published: bool) -> Contents:
         fields.choice(key, choices)
     precision = fields.choice('precision', ('bfloat16', 'float32'))
     fields.document.finish()
-    _check_precision(detected, precision, where)
     sizes = StatedSizes(where, max_tokens=longest, state_dim=dim, action_dim=dim, horizon=horizon)
-    return Contents(sizes, inputs, None)
+    return Contents(sizes, inputs, None, precision=precision)
 
 
 def asset_ids(folder: Path) -> tuple[str, ...]:
-    """List the robots whose statistics a checkpoint carries: ``trossen``, ``lab/task``, …"""
+    """List the robots whose statistics a checkpoint carries, as ``trossen`` or ``lab/task``."""
     assets = folder / 'assets'
     return tuple(
         sorted(path.parent.relative_to(assets).as_posix() for path in assets.rglob(_STATS))
@@ -136,17 +136,3 @@ def _named(fields: Fields) -> Named:
     required = {key: fields.numbers(key) for key in ('mean', 'std')}
     quantiles = {key: fields.numbers(key) for key in ('q01', 'q99') if not fields.blank(key)}
     return {key: np.array(values, np.float64) for key, values in (required | quantiles).items()}
-
-
-def _check_precision(detected: Detected, precision: str, where: str) -> None:
-    """Hold the stated precision against the tensors: float32 is all, bfloat16 most of them."""
-    listing = detected.tensors.listing
-    wide = sum(info.dtype == 'F32' for info in listing.values())
-    fits = wide == len(listing) if precision == 'float32' else wide < len(listing)
-    if not fits:
-        raise CheckpointError.at(
-            where,
-            'precision',
-            found=f'{precision}, and {wide} of {len(listing)} tensors in float32',
-            expected='all of them for float32, not all for bfloat16',
-        )

@@ -47,6 +47,7 @@ class Normalizer:
     Attributes:
         eps: Added to the divisor.
         modes: Type of feature (``STATE``, …) → mode (``MEAN_STD``, …).
+        features: Every feature, in order.
         widths: Feature → width, of the vectors that the step knows.
         state_file: File of the statistics, as the step names it.
         statistics: Feature → statistics.
@@ -54,6 +55,7 @@ class Normalizer:
 
     eps: float
     modes: Mapping[str, str]
+    features: tuple[str, ...]
     widths: Mapping[str, int]
     state_file: str | None
     statistics: Mapping[str, Named]
@@ -97,6 +99,16 @@ def read_processors(folder: Path) -> Processors:
         CheckpointError: A step is unknown or out of order, a key or statistic is missing, or
             the two contradict each other.
     """
+    for name in (PREPROCESSOR, POSTPROCESSOR):
+        if not (folder / name).is_file():
+            raise CheckpointError.at(
+                folder,
+                name,
+                found='no such file',
+                expected='the processors that lerobot saves from 0.4 on: they say what actions '
+                'mean',
+                remedy='Copy them from the training run; --model-only exports without.',
+            )
     before, inputs = _steps(folder / PREPROCESSOR, _BEFORE)
     after, outputs = _steps(folder / POSTPROCESSOR, _AFTER)
     for document, steps, needed in (
@@ -178,7 +190,8 @@ def _rename_map(steps: Mapping[str, Fields]) -> dict[str, str]:
     if 'rename_observations_processor' not in steps:
         return {}
     fields = steps['rename_observations_processor'].mapping('config').mapping('rename_map')
-    return {name: fields.text(name) for name in fields.keys()}  # noqa: SIM118
+    names = fields.keys()
+    return {name: fields.text(name) for name in names}
 
 
 def _tokenizer(step: Fields) -> tuple[str, int]:
@@ -217,27 +230,29 @@ def _normalizer(step: Fields) -> Normalizer:
     config = step.mapping('config')
     eps = config.number('eps', above=0)
     features = config.mapping('features')
+    names = tuple(features.keys())
     widths = {}
-    for name in features.keys():  # noqa: SIM118
+    for name in names:
         entry = features.mapping(name)
         shape = entry.integers('shape')
         if name in FEATURE_TYPES:
             entry.choice('type', (FEATURE_TYPES[name],))
             widths[name] = shape[0] if len(shape) == 1 else 0
         else:
-            entry.text('type')
+            entry.choice('type', ('VISUAL',))
     modes = config.mapping('norm_map')
-    found = {name: modes.text(name) for name in modes.keys()}  # noqa: SIM118
+    kinds = modes.keys()
+    found = {kind: modes.text(kind) for kind in kinds}
     if config.has('normalize_observation_keys') and not config.blank('normalize_observation_keys'):
         keys = config.texts('normalize_observation_keys')
         if VECTORS['state'] not in keys:
             config.report(
                 'normalize_observation_keys',
                 found=list(keys),
-                expected=f'{VECTORS["state"]} in it',
+                expected=VECTORS['state'],
             )
     if not step.blank('state_file'):
-        return Normalizer(eps, found, widths, step.text('state_file'), {})
+        return Normalizer(eps, found, names, widths, step.text('state_file'), {})
     if {found.get('STATE'), found.get('ACTION')} != {'IDENTITY'}:
         step.report(
             'state_file',
@@ -246,7 +261,7 @@ def _normalizer(step: Fields) -> Normalizer:
             remedy='A base model that was never fine-tuned has none and cannot drive a robot; '
             '--model-only exports without.',
         )
-    return Normalizer(eps, found, widths, None, {})
+    return Normalizer(eps, found, names, widths, None, {})
 
 
 def _complete(folder: Path, normalizer: Normalizer) -> Normalizer:

@@ -16,7 +16,6 @@ from pizero_ros.processing.signs import ALOHA_SIGNS
 from pizero_ros.processing.spec import GripperMap, RobotSemantics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from pizero_ros.checkpoints.choices import Choices, Role
@@ -28,7 +27,11 @@ _ALOHA_GRIPPERS = (6, 13)
 
 
 def openpi_rules(
-    folder: Path, embodiment: Embodiment, choices: Choices, architecture: Architecture
+    folder: Path,
+    embodiment: Embodiment,
+    choices: Choices,
+    architecture: Architecture,
+    slots: tuple[str, ...],
 ) -> ActionRules:
     """Turn the user's word into rules, for a checkpoint that has only statistics.
 
@@ -37,6 +40,7 @@ def openpi_rules(
         embodiment: The robot.
         choices: The user's word.
         architecture: Its widths are those that statistics may be padded to.
+        slots: Cameras in the model's order.
 
     Returns:
         The rules.
@@ -52,12 +56,16 @@ def openpi_rules(
         '--adapt': choices.adapt is None,
         '--gripper': bool(_gripper_indices(embodiment)) and not _grippers_said(choices),
         '--asset': len(ids) > 1 and choices.asset is None,
+        '--slots': any(camera.slot not in slots for camera in embodiment.cameras),
+        '--tokenizer': choices.tokenizer is None,
     }
     options = [option for option, absent in unsaid.items() if absent]
     if options:
         found = 'an openpi checkpoint'
         if len(ids) > 1:
-            found += f' (statistics of {", ".join(ids)})'
+            found += f' (with statistics of {", ".join(ids)})'
+        if '--slots' in options:
+            found += f' (which calls its cameras {", ".join(slots)})'
         raise missing(str(folder), options, found)
     assert choices.normalization is not None
     path = folder / 'assets' / choose_asset(folder, choices.asset) / 'norm_stats.json'
@@ -152,7 +160,11 @@ def robot_semantics(
         state_grippers=_grippers(embodiment, choices, 'state'),
         action_grippers=_grippers(embodiment, choices, 'action'),
     )
-    return semantics, (*notes, *_pairing(rules, embodiment))
+    rate = (
+        f'one action every {1 / embodiment.rate_hz:g} s, as {embodiment.name} says: no '
+        'checkpoint tells the rate of its training data'
+    )
+    return semantics, (*notes, *_pairing(rules, embodiment), rate)
 
 
 def _misfits(
@@ -285,12 +297,9 @@ def _grippers(embodiment: Embodiment, choices: Choices, role: Role) -> tuple[Gri
     kind = 'aloha' if choices.adapt == 'aloha' else said[0].kind if said else 'as-is'
     if kind == 'as-is':
         return ()
-    present = {joint.index for joint in _joints(embodiment, role)}
+    joints = embodiment.state_joints if role == 'state' else embodiment.action_joints
+    present = {joint.index for joint in joints}
     indices = [index for index in _gripper_indices(embodiment) if index in present]
     if kind == 'aloha':
         return tuple(GripperMap(index, 'aloha') for index in indices)
     return tuple(GripperMap(index, 'linear', said[0].scale, said[0].offset) for index in indices)
-
-
-def _joints(embodiment: Embodiment, role: Role) -> Mapping[str, object] | tuple[object, ...]:
-    return embodiment.state_joints if role == 'state' else embodiment.action_joints

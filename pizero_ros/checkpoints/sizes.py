@@ -1,4 +1,4 @@
-"""The sizes of a checkpoint: from its tensors where they show, from its words where they do not."""
+"""The sizes of a checkpoint: its tensors show most of them, its configuration says others."""
 
 from __future__ import annotations
 
@@ -177,8 +177,6 @@ def _published_heads(shown: dict[str, int], stated: StatedSizes, where: str) -> 
         state_dim=int(merged['state_dim']),
         action_dim=int(merged['action_dim']),
         horizon=int(merged['horizon']),
-        min_period=merged['min_period'],
-        max_period=merged['max_period'],
     )
 
 

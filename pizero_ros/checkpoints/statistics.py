@@ -31,14 +31,17 @@ _CANTELLI = 99**0.5
 """No distribution has its 1 % quantile more than this many deviations below its mean."""
 _FAR_FROM_ZERO = 3.0
 """Deviations between a relative action's mean and 0 above which it looks like a position."""
+_NORMAL_RANGE = 4.65
+"""Deviations between the 1 % and the 99 % quantile of a normal value."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is wrong with statistics, and what is only strange."""
+    """What is wrong with statistics, what is only strange, and what was done on demand."""
 
     mistakes: tuple[str, ...]
     doubts: tuple[str, ...]
+    widened: tuple[str, ...] = ()
 
 
 def examine(
@@ -60,6 +63,7 @@ def examine(
     """
     mistakes: list[str] = []
     doubts: list[str] = []
+    widened: list[str] = []
     for vector, named in statistics.items():
         broken = list(_broken(vector, named, pair))
         mistakes += broken
@@ -68,20 +72,25 @@ def examine(
         mistakes += _contradictions(vector, named)
         doubts += _unlikely(vector, named)
         if pair is not None:
-            wrong, strange = _narrow(vector, named, pair, min_spread)
-            mistakes += wrong
-            doubts += strange
-    action = statistics.get('action', {})
-    if pair == ('mean', 'std') and not mistakes:
-        doubts += _not_relative(action['mean'], action['std'], relative)
-    return Findings(tuple(mistakes), tuple(doubts))
+            spread = named['std'] if pair == ('mean', 'std') else named[pair[1]] - named[pair[0]]
+            if min_spread is None:
+                mistakes += _still(vector, spread, pair)
+                doubts += _hardly_moving(vector, spread)
+            else:
+                widened += _widened(vector, spread, min_spread)
+    if pair is not None and not mistakes:
+        low, high = (statistics['action'][key] for key in pair)
+        if pair != ('mean', 'std'):
+            low, high = (low + high) / 2, (high - low) / _NORMAL_RANGE
+        doubts += _not_relative(low, high, relative)
+    return Findings(tuple(mistakes), tuple(doubts), tuple(widened))
 
 
 def settle(findings: Findings, where: str, accept: bool) -> tuple[str, ...]:
     """Insist that there are no mistakes, and no doubts that nobody has looked at.
 
     Returns:
-        The doubts that the user accepts, to be shown.
+        The doubts that the user accepts and the values that were widened, to be shown.
 
     Raises:
         CheckpointError: There are mistakes.
@@ -100,7 +109,7 @@ def settle(findings: Findings, where: str, accept: bool) -> tuple[str, ...]:
             'hardly moved, so that noise on them is not magnified.'
         )
         raise UnstatedError(msg)
-    return findings.doubts
+    return (*findings.doubts, *findings.widened)
 
 
 def for_manifest(
@@ -128,11 +137,9 @@ def _broken(
     for key in pair or ():
         if key not in named:
             yield f'{vector}.{key} is not there'
-    widths = {key: values.shape for key, values in named.items()}
-    if len(set(widths.values())) > 1 or any(
-        len(shape) != 1 or not shape[0] for shape in widths.values()
-    ):
-        shown = ', '.join(f'{key} {list(shape)}' for key, shape in widths.items())
+    shapes = {key: values.shape for key, values in named.items()}
+    if len({*shapes.values()}) > 1 or {(), (0,)} & {*shapes.values()}:
+        shown = ', '.join(f'{key} {list(shape)}' for key, shape in shapes.items())
         yield f'{vector}: widths differ or are none ({shown})'
     for key, values in named.items():
         for index in np.flatnonzero(~np.isfinite(values)):
@@ -153,21 +160,21 @@ def _contradictions(vector: str, named: Mapping[str, Array]) -> Iterator[str]:
                 )
     if not {'min', 'max'} <= named.keys():
         return
-    low, high = named['min'], named['max']
+    least, most = named['min'], named['max']
     if 'mean' in named:
         mean = named['mean']
-        outside = np.maximum(low - mean, mean - high) > _slack(named)
+        outside = np.maximum(least - mean, mean - most) > _slack(named)
         for index in np.flatnonzero(outside):
             yield (
                 f'{vector}.mean[{index}] is {mean[index]:g}, outside min … max = '
-                f'{low[index]:g} … {high[index]:g}'
+                f'{least[index]:g} … {most[index]:g}'
             )
     if 'std' in named:
         # Popoviciu: no data have a deviation over half their range.
-        for index in np.flatnonzero(named['std'] - (high - low) / 2 > _slack(named)):
+        for index in np.flatnonzero(named['std'] - (most - least) / 2 > _slack(named)):
             yield (
                 f'{vector}.std[{index}] is {named["std"][index]:g}, over half of max − min = '
-                f'{high[index] - low[index]:g}'
+                f'{most[index] - least[index]:g}'
             )
 
 
@@ -187,38 +194,35 @@ def _unlikely(vector: str, named: Mapping[str, Array]) -> Iterator[str]:
             )
 
 
-def _narrow(
-    vector: str, named: Mapping[str, Array], pair: tuple[str, str], min_spread: float | None
-) -> tuple[list[str], list[str]]:
-    """Report values that did not move (mistakes) or hardly moved (doubts)."""
-    low, high = (named[key] for key in pair)
-    spread = high if pair == ('mean', 'std') else high - low
-    if min_spread:
-        return [], [
-            f'{vector}[{index}] spread {spread[index]:g}, widened to {min_spread:g}'
-            for index in np.flatnonzero(spread < min_spread)
-        ]
-    still = [
-        f'{vector}[{index}] never moved ({" and ".join(pair)}): it cannot be normalised, unless '
-        '--min-spread S widens it'
-        for index in np.flatnonzero(spread <= 0)
-    ]
-    hardly = [
-        f'{vector}[{index}] hardly moved, spread {spread[index]:g}: noise of {NEAR_CONSTANT:g} '
-        f'becomes {NEAR_CONSTANT / spread[index]:.0f} deviations'
-        for index in np.flatnonzero((spread > 0) & (spread < NEAR_CONSTANT))
-    ]
-    return still, hardly
+def _still(vector: str, spread: Array, pair: tuple[str, str]) -> Iterator[str]:
+    for index in np.flatnonzero(spread <= 0):
+        yield (
+            f'{vector}[{index}] never moved ({" and ".join(pair)}): it cannot be normalised, '
+            'unless --min-spread S widens it'
+        )
 
 
-def _not_relative(mean: Array, std: Array, relative: npt.NDArray[np.bool_]) -> Iterator[str]:
-    """Report relative actions whose mean is far from 0, as that of a position would be."""
-    for index in np.flatnonzero(relative[: len(mean)]):
-        if abs(mean[index]) > _FAR_FROM_ZERO * std[index] + NEAR_CONSTANT:
+def _hardly_moving(vector: str, spread: Array) -> Iterator[str]:
+    for index in np.flatnonzero((spread > 0) & (spread < NEAR_CONSTANT)):
+        yield (
+            f'{vector}[{index}] hardly moved, spread {spread[index]:g}: noise of '
+            f'{NEAR_CONSTANT:g} becomes {NEAR_CONSTANT / spread[index]:.0f} deviations'
+        )
+
+
+def _widened(vector: str, spread: Array, min_spread: float) -> Iterator[str]:
+    for index in np.flatnonzero(spread < min_spread):
+        yield f'{vector}[{index}] spread {spread[index]:g}, widened to {min_spread:g}'
+
+
+def _not_relative(middle: Array, spread: Array, relative: npt.NDArray[np.bool_]) -> Iterator[str]:
+    """Report relative actions whose middle is far from 0, as that of a position would be."""
+    for index in np.flatnonzero(relative[: len(middle)]):
+        if abs(middle[index]) > _FAR_FROM_ZERO * spread[index] + NEAR_CONSTANT:
             yield (
-                f'action[{index}] is to be relative, yet its mean {mean[index]:g} lies '
-                f'{abs(mean[index]) / max(std[index], 1e-12):.1f} deviations from 0: are these '
-                'statistics of absolute actions, or of the state?'
+                f'action[{index}] is to be relative, yet lies around {middle[index]:g} with a '
+                f'spread of {spread[index]:g}: are these statistics of absolute actions, or of '
+                'the state?'
             )
 
 

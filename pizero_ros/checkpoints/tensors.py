@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -43,35 +44,40 @@ class TensorFile:
                 the header says.
         """
         self.path = path
-        try:
-            self._file = safe_open(path, framework='pt')
-            listing = {}
-            for name in self._file.keys():  # noqa: SIM118  (not a mapping)
-                entry = self._file.get_slice(name)
+        listing = {}
+        with self._opened() as file:
+            names: list[str] = file.keys()
+            for name in names:
+                entry = file.get_slice(name)
                 listing[name] = TensorInfo(entry.get_dtype(), tuple(entry.get_shape()))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError.at(
-                path,
-                '',
-                found=str(error) or type(error).__name__,
-                expected='a whole safetensors file',
-                remedy='It is damaged or was copied in part; fetch it again.',
-            ) from None
         self.listing: Mapping[str, TensorInfo] = listing
 
     def load(self, name: str) -> torch.Tensor:
         """Return one tensor as the file holds it; its memory is the file's, mapped.
 
+        Each has a mapping of its own, which goes with it: one for all would keep every page that
+        was ever read, up to the size of the file.
+
         Raises:
             CheckpointError: It cannot be read.
         """
+        with self._opened() as file:
+            tensor: torch.Tensor = file.get_tensor(name)
+        return tensor
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Any]:
         try:
-            tensor: torch.Tensor = self._file.get_tensor(name)
+            with safe_open(self.path, framework='pt') as file:
+                yield file
         except (SafetensorError, OSError) as error:
             raise CheckpointError.at(
-                self.path, name, found=str(error), expected='a tensor'
+                self.path,
+                '',
+                found=str(error) or type(error).__name__,
+                expected='a whole safetensors file',
+                remedy='It is damaged or was copied in part; fetch it again.',
             ) from None
-        return tensor
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ class Weights(Mapping[str, TensorSource]):
 
 def first_not_finite(tensor: torch.Tensor) -> int | None:
     """Return the flat index of the first NaN or infinity, or None."""
-    for number, block in enumerate(tensor.flatten().split(_BLOCK)):
+    for number, block in enumerate(torch.split(tensor.flatten(), _BLOCK)):
         finite = torch.isfinite(block)
         if not finite.all():
             return number * _BLOCK + int(finite.logical_not().nonzero()[0])
@@ -150,5 +156,6 @@ def not_finite(
 
 def equal(first: torch.Tensor, second: torch.Tensor) -> bool:
     """Compare two tensors of one shape without a copy of either."""
-    pairs = zip(first.flatten().split(_BLOCK), second.flatten().split(_BLOCK), strict=True)
+    blocks = (torch.split(each.flatten(), _BLOCK) for each in (first, second))
+    pairs = zip(*blocks, strict=True)
     return all(torch.equal(a, b) for a, b in pairs)

@@ -5,17 +5,30 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pizero_ros.cli.bundle_argument import positive
+from pizero_ros.cli.checkpoint_arguments import add_checkpoint
 from pizero_ros.cli.exit_codes import SUCCESS, UsageError
 from pizero_ros.cli.output import add_json, console, progress_console, write_json
 from pizero_ros.errors import EnvironmentFault, ExportError
 
+if TYPE_CHECKING:
+    from pizero_ros.cli.export_source import Source
+
 _EPILOG = """\
 examples:
-  pizero export --random tiny --embodiment sim_single_arm --out bundles/tiny
-  pizero export --random tiny --embodiment sim_single_arm --embodiment sim_dual_arm --out both
-  pizero export --random pi0_small --model-only --out bundles/small
+  fine-tuned with lerobot 0.6, which says everything (0.4 saves no tokenizer: --tokenizer FILE):
+    pizero export --checkpoint outputs/train/checkpoints/last/pretrained_model \\
+      --embodiment my_robot.yaml --prompt "fold the towel" --out bundles/towel
+  fine-tuned with openpi on ALOHA by its default configuration, which no file records:
+    pizero export --checkpoint pi0_aloha_pen_uncap --embodiment aloha --actions relative \\
+      --normalization zscore --adapt aloha --tokenizer paligemma_tokenizer.model \\
+      --prompt "uncap the pen" --out bundles/pen
+  numbers only, for `pizero infer` and `pizero bench`:
+    pizero export --checkpoint pi0_base --model-only --out bundles/base
+  untrained, to try things out:
+    pizero export --random tiny --embodiment sim_single_arm --embodiment sim_dual_arm --out both
 """
 
 
@@ -24,6 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        '--checkpoint',
+        metavar='DIR',
+        type=Path,
+        help='folder with model.safetensors, from openpi (PyTorch) or lerobot',
+    )
     source.add_argument(
         '--random',
         metavar='ARCH',
@@ -37,7 +56,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar='E',
         action='append',
         default=[],
-        help='robot the bundle is for: a shipped name or a file; repeat it for several',
+        help='robot the bundle is for: a shipped name or a file; repeat it for several, if the '
+        'weights are random',
     )
     purpose.add_argument(
         '--model-only',
@@ -47,8 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--actions',
         choices=('absolute', 'relative'),
-        default='absolute',
-        help='whether arm actions are relative to the observed state (default: absolute)',
+        help='whether arm actions are relative to the observed state (random weights: absolute)',
     )
     parser.add_argument(
         '--prompt',
@@ -58,13 +77,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help='instruction whose token ids the bundle carries; repeat it for several',
     )
     parser.add_argument(
-        '--steps', type=positive, default=10, metavar='N', help='Euler steps (default: 10)'
+        '--steps',
+        type=positive,
+        metavar='N',
+        help="Euler steps (default: the checkpoint's, or 10)",
     )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='seed of the random weights (default: 0)'
-    )
+    parser.add_argument('--seed', type=int, help='seed of random weights (default: 0)')
     parser.add_argument('--force', action='store_true', help='replace a bundle at --out')
     add_json(parser)
+    add_checkpoint(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,58 +95,68 @@ def run(arguments: argparse.Namespace) -> int:
     except ImportError:
         msg = 'PyTorch is not installed. Install pizero_ros with the extras `train` and `cpu`.'
         raise EnvironmentFault(msg) from None
-    from pizero_ros.embodiment.load import load_embodiment
-    from pizero_ros.export.bundle import check_target, slots_of, write_bundle
-    from pizero_ros.export.random_bundle import random_model_spec, random_semantics
-    from pizero_ros.model.architecture import architecture_path, read_architecture
-    from pizero_ros.model.pi0 import Pi0
-    from pizero_ros.policy.manifest import CANONICAL_SLOTS
+    from pizero_ros.cli.export_source import from_checkpoint, from_random
+    from pizero_ros.export.bundle import check_target, write_bundle
 
     start = time.perf_counter()
-    if arguments.seed < 0:
-        raise UsageError.at('--seed', '', found=arguments.seed, expected='0 or more')
     try:
         check_target(arguments.out, arguments.force)
     except ExportError as error:
         raise UsageError(str(error)) from None
-    architecture = read_architecture(architecture_path(arguments.random))
-    embodiments = [load_embodiment(each) for each in arguments.embodiment]
-    semantics = {
-        each.name: random_semantics(each, architecture, arguments.actions) for each in embodiments
-    }
-    slots = slots_of(embodiments) if embodiments else CANONICAL_SLOTS
-    spec = random_model_spec(architecture, slots, prompts=arguments.prompt, steps=arguments.steps)
-    with progress_console.status('building the model') as status:
+    with progress_console.status('reading') as status:
+        if arguments.checkpoint is None:
+            source = from_random(arguments)
+        else:
+            source = from_checkpoint(arguments, status.update)
         bundle = write_bundle(
-            Pi0.random(architecture, arguments.seed),
-            spec,
+            source.model(),
+            source.spec,
             arguments.out,
-            semantics=semantics,
-            kind='random',
-            source=Path(arguments.random).name,
-            seed=arguments.seed,
+            semantics=source.semantics,
+            kind=source.kind,
+            source=source.name,
+            seed=source.seed,
+            tokenizer=source.tokenizer,
             force=arguments.force,
             on_phase=status.update,
         )
-    errors = bundle.parity['max_abs_error']
     size = sum(entry.size for entry in bundle.manifest.files.values())
-    seconds = time.perf_counter() - start
+    _report(arguments, source, bundle.parity['max_abs_error'], size, time.perf_counter() - start)
+    return SUCCESS
+
+
+def _report(
+    arguments: argparse.Namespace,
+    source: Source,
+    errors: dict[str, float],
+    size: int,
+    seconds: float,
+) -> None:
+    """Say what was written, and what the user should know about it."""
     write_json(
         arguments.json,
         {
-            'bundle': str(bundle.path),
-            'embodiments': list(semantics),
-            'slots': list(slots),
+            'bundle': str(arguments.out),
+            'kind': source.kind,
+            'embodiments': list(source.semantics),
+            'slots': list(source.spec.slots),
+            'steps': source.spec.steps,
             'bytes': size,
             'max_abs_error': errors,
+            'ignored': dict(source.ignored),
+            'notes': list(source.notes),
             'seconds': seconds,
         },
     )
+    for name, rule in source.ignored.items():
+        console.print(f'not read: {name}: {rule}', markup=False, soft_wrap=True)
+    for note in source.notes:
+        console.print(f'note: {note}', markup=False, soft_wrap=True)
+    robots = ', '.join(source.semantics) or 'no robot (model only)'
     console.print(
-        f'{bundle.path}: {size / 1e6:.1f} MB for {", ".join(semantics) or "no robot (model only)"}'
-        f'; largest error against torch {errors["velocity"]:.1e} per velocity, '
-        f'{errors["sample"]:.1e} per sample; {seconds:.1f} s',
+        f'{arguments.out}: {source.kind}, {size / 1e6:.1f} MB for {robots}; largest error against '
+        f'torch {errors["velocity"]:.1e} per velocity, {errors["sample"]:.1e} per sample; '
+        f'{seconds:.1f} s',
         markup=False,
         soft_wrap=True,
     )
-    return SUCCESS

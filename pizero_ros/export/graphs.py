@@ -120,8 +120,11 @@ def export_graphs(
         tokens = torch.zeros(1, min(6, sizes.max_tokens), dtype=torch.int64)
         state = torch.zeros(1, sizes.state_dim)
         cached = 2 * sizes.vision.tokens + tokens.shape[1] + 1
-        layer = torch.zeros(1, sizes.vlm.kv_heads, cached, sizes.vlm.head_dim)
-        layers = (layer,) * sizes.vlm.depth
+        shape = (1, sizes.vlm.kv_heads, cached, sizes.vlm.head_dim)
+        # A tensor of its own each: the tracer takes one object given twice for one input.
+        keys, values = (
+            tuple(torch.zeros(shape) for _ in range(sizes.vlm.depth)) for _ in range(2)
+        )
         x_t = torch.zeros(1, sizes.horizon, sizes.action_dim)
         t = torch.ones(1, sizes.horizon)
     grown = ({2: Dim('cached')},) * sizes.vlm.depth
@@ -137,7 +140,7 @@ def export_graphs(
         DENOISE: _trace(
             _Denoise(model),
             opset,
-            args=(layers, layers, x_t, t),
+            args=(keys, values, x_t, t),
             dynamic_shapes=(grown, grown, None, None),
             input_names=[*names, 'x_t', 't'],
             output_names=['velocity'],

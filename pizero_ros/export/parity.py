@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 
 from pizero_ros.errors import ExportError
 from pizero_ros.export.graphs import DENOISE, OBSERVE, cache_names
+from pizero_ros.export.streaming import StreamedWeights
+from pizero_ros.export.streaming_models import layer_by_layer, with_weights
+from pizero_ros.export.streaming_sessions import GraphRun
 from pizero_ros.model.flow_time import euler_grid
-from pizero_ros.model.pi0 import Cache, Conditioning
+from pizero_ros.model.pi0 import Cache, Conditioning, Pi0
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from pizero_ros.model.architecture import Architecture
-    from pizero_ros.model.pi0 import Pi0
+
+    Arrays = dict[str, npt.NDArray[np.float32]]
 
 VELOCITY_TOLERANCE = 1e-4
 SAMPLE_TOLERANCE = 1e-3
@@ -34,40 +40,28 @@ class _Graphs:
     """Both graphs in ONNX Runtime on the CPU, without the runtime that the robot uses."""
 
     def __init__(self, folder: Path, depth: int) -> None:
-        self._observe = _session(folder / OBSERVE)
-        self._denoise = _session(folder / DENOISE)
+        self._observe = GraphRun(folder / OBSERVE)
+        self._denoise = GraphRun(folder / DENOISE)
         self._names = cache_names(depth)
 
-    def observe(self, seen: Conditioning) -> dict[str, npt.NDArray[np.float32]]:
+    def observe(self, seen: Conditioning) -> Arrays:
         """Compute the cache of cameras and tokens that are all valid."""
         feed = {
             'images': seen.images[0].numpy(),
             'tokens': seen.tokens.numpy(),
             'state': seen.state.numpy(),
         }
-        return dict(zip(self._names, self._observe.run(list(self._names), feed), strict=True))
+        return self._observe.run(self._names, feed)
 
-    def denoise(
-        self, cache: dict[str, npt.NDArray[np.float32]], x_t: torch.Tensor, t: torch.Tensor
-    ) -> torch.Tensor:
+    def denoise(self, cache: Arrays, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Compute the velocity."""
         feed = {**cache, 'x_t': x_t.numpy(), 't': t.numpy()}
-        return torch.from_numpy(self._denoise.run(['velocity'], feed)[0])
-
-    def sample(
-        self, cache: dict[str, npt.NDArray[np.float32]], noise: torch.Tensor, steps: int
-    ) -> torch.Tensor:
-        """Run the Euler steps."""
-        x_t, dt = noise, torch.tensor(-1.0 / steps, dtype=torch.float32)
-        for time in euler_grid(steps):
-            t = torch.full(x_t.shape[:2], time, dtype=torch.float32)
-            x_t = x_t + dt * self.denoise(cache, x_t, t)
-        return x_t
+        return torch.from_numpy(self._denoise.run(['velocity'], feed)['velocity'])
 
 
 @torch.no_grad()
 def prove(
-    model: Pi0,
+    policy: Pi0 | StreamedWeights,
     bundle_dir: str | Path,
     seed: int,
     steps: int,
@@ -75,6 +69,7 @@ def prove(
     *,
     velocity_tolerance: float = VELOCITY_TOLERANCE,
     sample_tolerance: float = SAMPLE_TOLERANCE,
+    on_case: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
     """Run torch and the graphs on the same inputs and compare every stage.
 
@@ -82,14 +77,19 @@ def prove(
     pixels in the masked camera), and through the graphs once: full views and prompt; one camera
     absent, each slot in turn; the shortest prompt; and a flow time of its own for every action.
 
+    A policy too large for memory goes through torch operator by operator and through ONNX Runtime
+    piece by piece, its weights read anew each time: two cases, the largest and the smallest
+    inputs, unmasked.
+
     Args:
-        model: The policy that was exported, float32 on the CPU.
+        policy: The policy that was exported, float32 on the CPU, or its weights.
         bundle_dir: Folder with both graphs.
         seed: Seed of images, tokens, state and noise.
         steps: Euler steps of the whole sample.
         slots: Camera slots of the policy.
         velocity_tolerance: Largest absolute error of a velocity.
         sample_tolerance: Largest absolute error of sampled actions.
+        on_case: Told the name of each case before it runs, for a progress display.
 
     Returns:
         What ``parity.json`` holds: inputs' seed, errors per case and overall, the scale of what
@@ -98,8 +98,8 @@ def prove(
     Raises:
         ExportError: An error exceeds its tolerance or is not a number, or a graph cannot run.
     """
-    model.eval()
-    sizes = model.architecture
+    weights = StreamedWeights.of(policy)
+    sizes = weights.architecture
     folder = Path(bundle_dir)
     graphs = _Graphs(folder, sizes.vlm.depth)
     generator = torch.Generator().manual_seed(seed)
@@ -107,15 +107,22 @@ def prove(
     noise = torch.randn(1, sizes.horizon, sizes.action_dim, generator=generator)
     times = [torch.full((1, sizes.horizon), time) for time in _FLOW_TIMES]
     times.append(torch.rand(1, sizes.horizon, generator=generator))
+    small = weights.fits_memory
+    if isinstance(policy, Pi0):
+        model = policy.eval()
+    else:
+        model = with_weights(weights) if small else layer_by_layer(weights)
     cases: dict[str, dict[str, float]] = {}
     scale = {'velocity': 0.0, 'sample': 0.0}
-    for name, masked in _cases(full).items():
+    for name, masked in (_cases(full) if small else _extremes(full)).items():
+        if on_case is not None:
+            on_case(name)
         dropped = _drop(masked)
         cache = graphs.observe(dropped)
         velocities = [graphs.denoise(cache, noise, t) for t in times]
-        sampled = graphs.sample(cache, noise, steps)
+        sampled = _euler(functools.partial(graphs.denoise, cache), noise, steps)
         errors = dict.fromkeys(_STAGES, 0.0)
-        for seen in (dropped, masked):
+        for seen in (dropped, masked) if small else (dropped,):
             reference = model.observe(seen)
             _note(errors, 'key', _cache_error(reference, reference.keys, cache, 'key'))
             _note(errors, 'value', _cache_error(reference, reference.values, cache, 'value'))
@@ -123,7 +130,10 @@ def prove(
                 velocity = model.denoise(reference, noise, t)
                 _note(errors, 'velocity', _error(velocity, found))
                 scale['velocity'] = max(scale['velocity'], float(velocity.abs().max()))
-            actions = model.sample(seen, noise, steps)
+            if small:
+                actions = model.sample(seen, noise, steps)
+            else:  # The same, without another pass over the prefix.
+                actions = _euler(functools.partial(model.denoise, reference), noise, steps)
             _note(errors, 'sample', _error(actions, sampled))
             scale['sample'] = max(scale['sample'], float(actions.abs().max()))
         cases[name] = errors
@@ -152,19 +162,14 @@ def prove(
     }
 
 
-def _session(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    # Torch and the graphs take turns here; spinning threads of one would slow the other tenfold.
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    try:
-        return ort.InferenceSession(
-            str(path), sess_options=options, providers=['CPUExecutionProvider']
-        )
-    except Exception as error:  # ONNX Runtime has no common base class of its own
-        raise ExportError.at(
-            path, '', found=str(error), expected='a graph that ONNX Runtime loads'
-        ) from error
+def _euler(
+    velocity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], noise: torch.Tensor, steps: int
+) -> torch.Tensor:
+    """Run the Euler steps with ``velocity`` of x_t and t."""
+    x_t, dt = noise, torch.tensor(-1.0 / steps, dtype=torch.float32)
+    for time in euler_grid(steps):
+        x_t = x_t + dt * velocity(x_t, torch.full(x_t.shape[:2], time, dtype=torch.float32))
+    return x_t
 
 
 def _random_inputs(sizes: Architecture, slots: int, generator: torch.Generator) -> Conditioning:
@@ -193,6 +198,17 @@ def _cases(full: Conditioning) -> dict[str, Conditioning]:
     words[:, _SHORT_PROMPT:] = False
     cases['shortest prompt'] = full._replace(token_mask=words)
     return cases
+
+
+def _extremes(full: Conditioning) -> dict[str, Conditioning]:
+    """Mask nothing, and all that can be absent: every camera but the last, most of the prompt."""
+    assert full.camera_mask is not None
+    assert full.token_mask is not None
+    cameras, words = full.camera_mask.clone(), full.token_mask.clone()
+    cameras[:, :-1] = False
+    words[:, _SHORT_PROMPT:] = False
+    least = full._replace(camera_mask=cameras, token_mask=words)
+    return {'all cameras, longest prompt': full, 'one camera, shortest prompt': least}
 
 
 def _drop(masked: Conditioning) -> Conditioning:

@@ -9,9 +9,10 @@ import onnx
 import onnx.reference
 import onnx_ir as ir
 
+from pizero_ros.errors import PizeroError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
     from pathlib import Path
 
     import numpy.typing as npt
@@ -87,7 +88,16 @@ def write_graph(model: ir.Model, path: Path, data: str | None) -> None:
         data: Name of a file beside it for the weights, which are then never in memory together;
             None to have them inside.
     """
-    ir.save(model, path, external_data=data, alignment=_ALIGNMENT, align_threshold=0)
+    try:
+        ir.save(model, path, external_data=data, alignment=_ALIGNMENT, align_threshold=0)
+    except ir.serde.SerdeError as error:
+        # What the weights' source says is wrapped once per level of the file.
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, PizeroError):
+                raise cause from None
+            cause = cause.__cause__
+        raise
 
 
 class _Folded:
@@ -132,7 +142,7 @@ class _Folded:
         elif value.const_value is not None:
             self._constants[name] = value.const_value.numpy()
 
-    def _compute(self) -> ir.Tensor:
+    def _compute(self) -> ir.TensorProtocol:
         feed = {name: self._weights.load(full).numpy() for name, full in self._sources.items()}
         array = np.ascontiguousarray(self._evaluate({**self._constants, **feed}))
         self._on_bytes(array.nbytes)
@@ -152,7 +162,9 @@ def _evaluator(
         [onnx.ValueInfoProto(name=each) for each in inputs],
         [onnx.ValueInfoProto(name=name)],
     )
-    opset = onnx.helper.make_opsetid('', nodes[0].graph.opset_imports[''])
+    owner = nodes[0].graph
+    assert owner is not None
+    opset = onnx.helper.make_opsetid('', owner.opset_imports[''])
     reference = onnx.reference.ReferenceEvaluator(
         onnx.helper.make_model(graph, opset_imports=[opset])
     )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
     from pizero_ros.observation.observation import Frame, Observation
     from pizero_ros.policy.chunk import ActionChunk
     from pizero_ros.policy.predictor import ChunkPredictor
-
-PREFETCH_THREADS = 2
-"""Frames of one moment arrive together; two threads halve the time to resize three."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +101,17 @@ class PolicyLoop:
         self._changed = threading.Condition()
         self._running = False
         self._awaiting_frames = False
+        self._preparing = False
+        self._arrived: deque[Frame] = deque()
         self._sequence = 0
         self._thread: threading.Thread | None = None
-        self._prefetch: ThreadPoolExecutor | None = None
+        self._helper: ThreadPoolExecutor | None = None
 
     def start(self) -> None:
         """Start the thread; chunks are numbered from 0."""
         self._sequence = 0
         self._running = True
-        self._prefetch = ThreadPoolExecutor(PREFETCH_THREADS, 'pizero_prefetch')
+        self._helper = ThreadPoolExecutor(1, 'pizero_helper')
         self._thread = threading.Thread(target=self._run, name='pizero_inference', daemon=True)
         self._thread.start()
 
@@ -125,8 +126,8 @@ class PolicyLoop:
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
-        if self._prefetch is not None:
-            self._prefetch.shutdown(wait=False, cancel_futures=True)
+        if self._helper is not None:
+            self._helper.shutdown(wait=False, cancel_futures=True)
         return thread is None or not thread.is_alive()
 
     def wake(self) -> None:
@@ -135,17 +136,28 @@ class PolicyLoop:
             self._changed.notify_all()
 
     def frame_arrived(self, frame: Frame) -> None:
-        """Note a camera frame; while one is awaited, its resize starts at once elsewhere."""
-        if self._awaiting_frames and self._prefetch is not None:
-            self._prefetch.submit(self._prepare, frame)
+        """Note a camera frame; while one is awaited, its resize starts at once elsewhere.
+
+        The inference thread has nothing else to do then; a helper takes what arrives while it is
+        busy. Handing every frame to a pool instead costs two more changes of thread per frame,
+        at a moment when the cameras' bytes already keep the cores busy.
+        """
+        if not self._awaiting_frames:
+            return
+        self._arrived.append(frame)
+        if self._preparing and self._helper is not None:
+            self._helper.submit(self._prepare_next)
+        else:
             self.wake()
 
-    def _prepare(self, frame: Frame) -> None:
+    def _prepare_next(self) -> None:
         """Resize ahead of time; a frame that cannot be decoded is reported by the observation."""
         try:
+            frame = self._arrived.popleft()
+        except IndexError:
+            return  # The other thread was quicker.
+        with suppress(PizeroError):
             self._predictor.inputs.prepare_image(frame)
-        except PizeroError:
-            return
 
     def _run(self) -> None:
         try:
@@ -168,16 +180,21 @@ class PolicyLoop:
         """Wait for the next frames of all live cameras, for a bounded time."""
         since_ns = self._frames.newest(self._assembler.newest_stamps())
         deadline = time.monotonic() + self._frames.longest_wait_ns * 1e-9
+        self._arrived.clear()
         self._awaiting_frames = True
         try:
-            with self._changed:
-                while self._running:
-                    left = deadline - time.monotonic()
-                    if left <= 0 or self._frames.complete(
-                        self._assembler.newest_stamps(), since_ns
-                    ):
-                        return
-                    self._changed.wait(left)
+            while self._running:
+                if self._arrived:
+                    self._preparing = True
+                    self._prepare_next()
+                    self._preparing = False
+                    continue
+                left = deadline - time.monotonic()
+                if left <= 0 or self._frames.complete(self._assembler.newest_stamps(), since_ns):
+                    return
+                with self._changed:
+                    if self._running and not self._arrived:
+                        self._changed.wait(left)
         finally:
             self._awaiting_frames = False
 

@@ -14,7 +14,7 @@ from pizero_ros.policy.manifest import (
     MANIFEST_FILE,
     PARITY_FILE,
     REQUIRED_FILES,
-    TOKENIZER_FILE,
+    TOKENIZER_FILES,
     FileEntry,
     Manifest,
 )
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pizero_ros.processing.spec import RobotSemantics
 
 _BLOCK = 1 << 22
+_PROVEN_SUFFIXES = ('.onnx', '.data')
 _EXPORT_AGAIN = 'Copy or export the bundle again.'
 
 
@@ -72,7 +73,9 @@ class Bundle:
         _check_listing(folder, manifest)
         for name, entry in manifest.files.items():
             _check_digest(folder / name, entry, on_bytes)
-        return cls(folder, manifest, read_parity(folder / PARITY_FILE))
+        proof = read_parity(folder / PARITY_FILE)
+        _check_proven(folder / PARITY_FILE, proof, manifest)
+        return cls(folder, manifest, proof)
 
     def semantics(self, embodiment: str) -> RobotSemantics:
         """Return what actions and state mean for one embodiment.
@@ -147,11 +150,40 @@ def file_entry(path: Path, on_bytes: Callable[[int], object] | None = None) -> F
     return FileEntry(size, digest.hexdigest())
 
 
+def graph_digests(files: Mapping[str, FileEntry]) -> dict[str, str]:
+    """Return the SHA-256 of every file that a parity proof is about: graphs and their weights."""
+    return {name: entry.sha256 for name, entry in files.items() if name.endswith(_PROVEN_SUFFIXES)}
+
+
+def _check_proven(path: Path, proof: Mapping[str, Any], manifest: Manifest) -> None:
+    """Refuse a proof that was made for other graphs."""
+    proven = proof.get('graphs')
+    present = graph_digests(manifest.files)
+    if proven == present:
+        return
+    if isinstance(proven, dict):
+        names = sorted(
+            str(name) for name in {*proven, *present} if proven.get(name) != present.get(name)
+        )
+        found = f'a proof for other files ({", ".join(names)})'
+    else:
+        found = 'a proof that does not say for which files it was made'
+    raise BundleError.at(
+        path,
+        'graphs',
+        found=found,
+        expected='the SHA-256 of the graphs in this bundle',
+        remedy='Nothing says that these graphs compute what the policy computes; export the '
+        'bundle again.',
+    )
+
+
 def _check_listing(folder: Path, manifest: Manifest) -> None:
     """Compare the folder's content with the manifest's list, names and sizes."""
     required = set(REQUIRED_FILES)
-    if manifest.model.prompt.tokenizer == 'sentencepiece':
-        required.add(TOKENIZER_FILE)
+    kind = manifest.model.prompt.tokenizer
+    if kind in TOKENIZER_FILES:
+        required.add(TOKENIZER_FILES[kind])
     for name in sorted(required - set(manifest.files)):
         raise BundleError.at(
             folder / MANIFEST_FILE, 'files', found=f'no entry for {name}', expected='one'

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pizero_ros.processing.spec import ModelSpec, RobotSemantics
+    from pizero_ros.processing.spec import ModelSpec, RobotSemantics, TokenizerKind
 
 SCHEMA = 1
 MANIFEST_FILE = 'policy.yaml'
 PARITY_FILE = 'parity.json'
-TOKENIZER_FILE = 'tokenizer.model'
+TOKENIZER_FILES: Mapping[TokenizerKind, str] = {
+    'sentencepiece': 'tokenizer.model',
+    'huggingface': 'tokenizer.json',
+}
+"""Kind of tokenizer → its file in the bundle; the other kinds need none."""
 OBSERVE_FILE = 'observe.onnx'
 DENOISE_FILE = 'denoise.onnx'
 REQUIRED_FILES = (OBSERVE_FILE, DENOISE_FILE, PARITY_FILE)

@@ -156,6 +156,7 @@ def _prompt(fields: Fields, vocabulary: int) -> PromptSpec:
         clean=fields.boolean('clean'),
         newline=fields.boolean('newline'),
         named=named,
+        newline_as_text=fields.boolean('newline_as_text', False),
     )
 
 

@@ -87,13 +87,14 @@ def _model(model: ModelSpec) -> dict[str, Any]:
 
 
 def _prompt(prompt: PromptSpec) -> dict[str, Any]:
-    return {
-        'tokenizer': prompt.tokenizer,
-        'max_tokens': prompt.max_tokens,
-        'clean': prompt.clean,
-        'newline': prompt.newline,
-        'named': {text: list(ids) for text, ids in prompt.named.items()},
-    }
+    return _present(
+        tokenizer=prompt.tokenizer,
+        max_tokens=prompt.max_tokens,
+        clean=prompt.clean,
+        newline=prompt.newline,
+        newline_as_text=prompt.newline_as_text or None,
+        named={text: list(ids) for text, ids in prompt.named.items()},
+    )
 
 
 def _robot(robot: RobotSemantics) -> dict[str, Any]:

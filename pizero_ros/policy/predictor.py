@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pizero_ros.policy.chunk import ActionChunk
-from pizero_ros.policy.manifest import TOKENIZER_FILE
+from pizero_ros.policy.manifest import TOKENIZER_FILES
 from pizero_ros.policy.noise import GaussianNoise
 from pizero_ros.processing.pipeline import InputPipeline, OutputPipeline
 from pizero_ros.processing.prompt import PromptEncoder
@@ -124,5 +124,5 @@ def prompt_encoder(bundle: Bundle) -> PromptEncoder:
         EnvironmentFault: Its library is not installed.
     """
     model = bundle.manifest.model
-    file = bundle.path / TOKENIZER_FILE
-    return PromptEncoder(model.prompt, model.vocabulary, file if file.is_file() else None)
+    name = TOKENIZER_FILES.get(model.prompt.tokenizer)
+    return PromptEncoder(model.prompt, model.vocabulary, bundle.path / name if name else None)

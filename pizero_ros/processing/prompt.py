@@ -3,102 +3,30 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from pizero_ros.errors import BundleError, EnvironmentFault, PromptError
+from pizero_ros.errors import BundleError, PromptError
+from pizero_ros.processing.tokenizer import (
+    BYTE_VOCABULARY,
+    ByteTokenizer,
+    HuggingFaceTokenizer,
+    SentencePieceTokenizer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from pizero_ros.processing.spec import PromptSpec
-
-PAD, EOS, BOS, BYTE_NEWLINE = 0, 1, 2, 3
-"""PaliGemma's first special tokens; the byte tokenizer adds its newline to them."""
-BYTE_OFFSET = 4
-BYTE_VOCABULARY = 256 + BYTE_OFFSET
+    from pizero_ros.processing.tokenizer import Tokenizer
 
 
 def clean(text: str) -> str:
     """Apply openpi's cleaning rule (tokenizer.py): strip, then blanks for ``_`` and newlines."""
     return text.strip().replace('_', ' ').replace('\n', ' ')
-
-
-class Tokenizer(Protocol):
-    """Text to token ids, the leading ``bos`` included."""
-
-    newline: tuple[int, ...]
-
-    def encode(self, text: str) -> list[int]:
-        """Return ``bos`` and the tokens of ``text``."""
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of ``tokens``, without special tokens."""
-
-
-class ByteTokenizer:
-    """UTF-8 bytes shifted past the special tokens: for models of our own, needs no file."""
-
-    newline: tuple[int, ...] = (BYTE_NEWLINE,)
-
-    def encode(self, text: str) -> list[int]:
-        """Return ``bos`` and one token per byte."""
-        return [BOS, *(byte + BYTE_OFFSET for byte in text.encode())]
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of ``tokens``, without special tokens."""
-        return bytes(t - BYTE_OFFSET for t in tokens if t >= BYTE_OFFSET).decode()
-
-
-class SentencePieceTokenizer:
-    """A SentencePiece model file, PaliGemma's for π0."""
-
-    def __init__(self, path: Path) -> None:
-        """Load the model.
-
-        Args:
-            path: The ``tokenizer.model`` file.
-
-        Raises:
-            BundleError: If it is not a SentencePiece model, or lacks ``bos`` or a newline token.
-            EnvironmentFault: If the library is not installed.
-        """
-        try:
-            import sentencepiece
-        except ImportError:
-            raise EnvironmentFault.at(
-                path,
-                '',
-                found='no module sentencepiece',
-                expected='it to be installed',
-                remedy='Install sentencepiece, or bake the prompts into the bundle by name.',
-            ) from None
-        try:
-            self._model = sentencepiece.SentencePieceProcessor(model_file=str(path))
-        except (RuntimeError, OSError) as error:
-            raise BundleError.at(
-                path, '', found=str(error), expected='a SentencePiece model'
-            ) from None
-        self.vocabulary = int(self._model.get_piece_size())
-        self.newline = tuple(self._model.encode('\n'))
-        if self._model.bos_id() < 0 or not self.newline or self._model.unk_id() in self.newline:
-            raise BundleError.at(
-                path,
-                '',
-                found=f'bos {self._model.bos_id()}, newline {list(self.newline)}',
-                expected='a tokenizer that has both, as PaliGemma prompts are built from them',
-            )
-
-    def encode(self, text: str) -> list[int]:
-        """Return ``bos`` and the tokens of ``text``."""
-        return list(self._model.encode(text, add_bos=True))
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of ``tokens``, without special tokens."""
-        return str(self._model.decode(list(tokens)))
 
 
 class PromptEncoder:
@@ -113,7 +41,7 @@ class PromptEncoder:
         Args:
             spec: The manifest's rules.
             vocabulary: Number of rows of the model's embedding.
-            model_file: SentencePiece model, where ``spec.tokenizer`` asks for one.
+            model_file: The tokenizer's file, where ``spec.tokenizer`` asks for one.
 
         Raises:
             BundleError: If the vocabulary is too small for the tokenizer, the model file is
@@ -159,8 +87,10 @@ class PromptEncoder:
             raise PromptError.at(
                 'prompt', '', found=list(ids), expected=f'the tokens of one of {self._known()}'
             )
-        end = len(self._tokenizer.newline) if self.spec.newline else 0
-        return self._tokenizer.decode(ids[: len(ids) - end])
+        apart = self.spec.newline and not self.spec.newline_as_text
+        end = len(self._tokenizer.newline) if apart else 0
+        text = self._tokenizer.decode(ids[: len(ids) - end])
+        return text.removesuffix('\n') if self.spec.newline_as_text else text
 
     def _load(self, model_file: Path | None) -> Tokenizer | None:
         if self.spec.tokenizer == 'none':
@@ -177,9 +107,16 @@ class PromptEncoder:
             return ByteTokenizer()
         if model_file is None:
             raise BundleError.at(
-                'policy.yaml', 'prompt.tokenizer', found='no file', expected='tokenizer.model'
+                'policy.yaml',
+                'prompt.tokenizer',
+                found='no file',
+                expected='tokenizer.model or tokenizer.json beside it',
             )
-        tokenizer = SentencePieceTokenizer(model_file)
+        tokenizer: SentencePieceTokenizer | HuggingFaceTokenizer
+        if self.spec.tokenizer == 'sentencepiece':
+            tokenizer = SentencePieceTokenizer(model_file)
+        else:
+            tokenizer = HuggingFaceTokenizer(model_file)
         self._check_vocabulary(tokenizer.vocabulary)
         return tokenizer
 
@@ -207,8 +144,10 @@ class PromptEncoder:
             )
         if not tidy.strip():
             raise PromptError.at('prompt', '', found='nothing', expected='an instruction')
+        if self.spec.newline_as_text and not tidy.endswith('\n'):
+            tidy = f'{tidy}\n'
         tokens = self._tokenizer.encode(tidy)
-        if self.spec.newline:
+        if self.spec.newline and not self.spec.newline_as_text:
             tokens += self._tokenizer.newline
         wrong = self._fault(tokens)
         if wrong:

@@ -26,15 +26,16 @@ class Content(NamedTuple):
 
 @dataclass(frozen=True)
 class ResizeWithPad:
-    """Resize to fit ``size`` with the aspect ratio kept, centred on black.
+    """Resize to fit ``size`` with the aspect ratio kept, on black.
 
     ``antialias`` is openpi's rule (Pillow BILINEAR on 8-bit images, then ``/255*2-1``) to one grey
     level. ``lerobot`` is ``F.interpolate(mode='bilinear')`` without antialiasing on floats. The
-    two differ by up to 134 levels on noise, so the checkpoint decides, not taste.
+    two differ by up to 134 levels on noise, so the checkpoint decides, not taste. Both centre the
+    picture; ``lerobot_left_top``, lerobot's rule up to 0.3.3, pads on the left and the top only.
 
     Attributes:
         size: Height and width of the result.
-        rule: Which of the two.
+        rule: Which of them.
     """
 
     size: tuple[int, int]
@@ -102,7 +103,9 @@ class ResizeWithPad:
             ratio = max(width / out_width, height / out_height)
             inner = int(height / ratio), int(width / ratio)
             if min(inner) > 0:
-                top, left = (out_height - inner[0]) // 2, (out_width - inner[1]) // 2
+                top, left = out_height - inner[0], out_width - inner[1]
+                if self.rule != 'lerobot_left_top':
+                    top, left = top // 2, left // 2
                 return Content(top, left, *inner)
         raise ObservationError.at(
             'image',

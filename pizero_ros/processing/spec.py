@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-ResizeRule = Literal['antialias', 'lerobot']
+ResizeRule = Literal['antialias', 'lerobot', 'lerobot_left_top']
 NormalizationMode = Literal['zscore', 'quantile', 'identity']
-TokenizerKind = Literal['none', 'bytes', 'sentencepiece']
+TokenizerKind = Literal['none', 'bytes', 'sentencepiece', 'huggingface']
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class PromptSpec:
 
     ``newline`` appends the newline token that PaliGemma prompts end with; ``clean`` is openpi's
     rule (strip, underscores and newlines to spaces). ``named`` maps prompt text to token ids.
+    ``newline_as_text`` is lerobot's rule: the newline belongs to the text, where it is absent.
     """
 
     tokenizer: TokenizerKind
@@ -65,6 +66,7 @@ class PromptSpec:
     clean: bool
     newline: bool
     named: Mapping[str, tuple[int, ...]]
+    newline_as_text: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Raw observations through an imported bundle give the actions that lerobot itself computed.
 
 What limits the agreement is float32: another order of summation in ONNX Runtime than in torch, ten
-Euler steps long. Observed are at most 8e-6 standard deviations of the action statistics; a state
-that is off by 0.01 mrad would show as 4e-5 (``test/data/lerobot_e2e/README.md``).
+Euler steps long. Observed are at most 1.1e-5 standard deviations of the action statistics; a state
+that is off by 0.1 mrad would show as 4e-4 (``test/data/lerobot_e2e/README.md``).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from pizero_ros.cli.exit_codes import USAGE
 from pizero_ros.cli.main import main
 
 pytest.importorskip('torch', reason='exporting a bundle needs PyTorch (extra `train`)')
+pytest.importorskip('tokenizers', reason="lerobot's tokenizers need it (extra `tokenizer`)")
 
 DATA = Path(__file__).resolve().parents[1] / 'data' / 'lerobot_e2e'
-TOLERANCE = 3e-5
+TOLERANCE = 5e-5
 """In standard deviations of each action value."""
 
 CASES: dict[str, Any] = json.loads((DATA / 'cases.json').read_text())['cases']
@@ -35,6 +36,12 @@ RELATIVE_CASES = (
     'state_far_from_the_data',
 )
 """The model computes the same as with absolute actions; these are about what differs."""
+TWO_CAMERA_CASES = ('no_right_wrist_camera', 'left_wrist_camera_only', 'base_camera_only')
+VARIANT_CASES = [
+    *(('absolute', case) for case in CASES),
+    *(('relative', case) for case in RELATIVE_CASES),
+    *(('two_cameras', case) for case in TWO_CAMERA_CASES),
+]
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +52,7 @@ def arrays() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope='module')
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Both checkpoints, imported and exported for a robot; exported when first asked for."""
+    """The checkpoints, imported and exported for a robot; exported when first asked for."""
     folder = tmp_path_factory.mktemp('lerobot')
 
     class Exported(dict[str, Path]):
@@ -54,12 +61,23 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             shutil.copy(DATA / 'model.safetensors', checkpoint)
             out = folder / f'{variant}_bundle'
             words = ['export', '--checkpoint', str(checkpoint), '--out', str(out)]
-            words += ['--embodiment', str(DATA / 'two_arms.yaml')]
+            robot = folder / f'{variant}.yaml'
+            robot.write_text(robot_text(variant))
+            words += ['--embodiment', str(robot)]
             assert main([*words, '--architecture', str(DATA / 'architecture.yaml')]) == 0
             self[variant] = out
             return out
 
     return Exported()
+
+
+def robot_text(variant: str) -> str:
+    """Return a robot with the cameras that this policy knows."""
+    text = (DATA / 'two_arms.yaml').read_text()
+    if variant == 'two_cameras':
+        lines = text.splitlines(keepends=True)
+        text = ''.join(line for line in lines if 'slot: right_wrist_0_rgb' not in line)
+    return text
 
 
 def picture(recipe: dict[str, Any]) -> np.ndarray:
@@ -112,10 +130,7 @@ def statistics(variant: str) -> tuple[np.ndarray, np.ndarray]:
     return tensors['action.mean'], tensors['action.std']
 
 
-@pytest.mark.parametrize(
-    ('variant', 'case'),
-    [('absolute', case) for case in CASES] + [('relative', case) for case in RELATIVE_CASES],
-)
+@pytest.mark.parametrize(('variant', 'case'), VARIANT_CASES)
 def test_actions_are_those_of_lerobot(bundles, arrays, tmp_path, variant, case):
     assert infer(bundles[variant], tmp_path, observation(case, arrays)) == 0
     report = json.loads((tmp_path / 'out.json').read_text())

@@ -7,7 +7,6 @@ import itertools
 import os
 import threading
 import time
-import weakref
 from array import array
 from collections import defaultdict
 from functools import partial
@@ -37,6 +36,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
+from pizero_ros.demo.installation import free_domain
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.nodes.messages import MESSAGE_TYPES
 from pizero_ros.nodes.policy_node import PolicyNode
@@ -44,7 +44,9 @@ from pizero_ros.nodes.policy_node import PolicyNode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-DOMAIN = 10 + os.getpid() % 30
+# Nothing that a test sends may reach a robot on the network.
+os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+
 WIDTH, HEIGHT = 64, 48
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
@@ -74,9 +76,9 @@ class Robot:
     set, and is published as /clock; else the system clock does.
     """
 
-    def __init__(self, domain: int = DOMAIN) -> None:
+    def __init__(self) -> None:
         self.context = Context()
-        rclpy.init(context=self.context, domain_id=domain)
+        rclpy.init(context=self.context, domain_id=free_domain())
         self.node = Node('robot', context=self.context)
         self.received: dict[str, list[Received]] = defaultdict(list)
         self.muted: set[str] = set()
@@ -89,7 +91,7 @@ class Robot:
         self.time_ns: int | None = None
         self.embodiment: Any = None
         self.policy: PolicyNode | None = None
-        self._closing: list[Callable[[], weakref.ref[PolicyNode]]] = []
+        self._closing: list[Callable[[], None]] = []
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._frames = itertools.count()
@@ -156,6 +158,12 @@ class Robot:
                 assert left > 0, f'waited {timeout_s} s in vain; {self.last_words()}'
                 self._changed.wait(min(left, 0.05))
         return value
+
+    def forget(self) -> None:
+        """Drop what was received so far."""
+        with self._changed:
+            for messages in self.received.values():
+                messages.clear()
 
     # What the policy said
 
@@ -235,14 +243,13 @@ class Robot:
         executor.add_node(node)
         thread = spin(executor, ended)
 
-        def close() -> weakref.ref[PolicyNode]:
+        def close() -> None:
             ended.set()
             thread.join()
             node.hold_and_deactivate()
             executor.shutdown()
             node.destroy_node()
             rclpy.shutdown(context=context)
-            return weakref.ref(node)
 
         self.policy = node
         self._closing.append(close)
@@ -298,12 +305,9 @@ class Robot:
     def close(self) -> None:
         self.policy = None
         while self._closing:
-            node = self._closing.pop()()
-            # Its services live as long as the object does, and requests would still go there.
-            deadline = time.monotonic() + 5.0
-            while node() is not None and time.monotonic() < deadline:
-                gc.collect()
-                time.sleep(0.01)
+            self._closing.pop()()
+        # The services of a lifecycle node, and so its DDS participant, live until then.
+        gc.collect()
         self._ended.set()
         self._thread.join()
         self._executor.shutdown()
@@ -364,13 +368,14 @@ def write_embodiment(
 ) -> Path:
     """Write a shipped embodiment with a change.
 
-    ``loose`` lifts all limits, so that trajectories are the chunk's numbers exactly, and lets
-    streams be late, so that a busy machine does not hold the robot.
+    ``loose`` lifts all limits, so that trajectories are the chunk's numbers exactly, lets streams
+    be late, so that a busy machine does not hold the robot, and replaces chunks every 0.2 s.
     """
     content = yaml.safe_load(Path(load_embodiment(name).source).read_text())
     if loose:
         limits = {'image_max_age_s': 0.6, 'state_max_age_s': 0.6, 'max_skew_s': 0.6}
         content['staleness'] = limits
+        content['executed_steps'] = 10
         for group in content['actions']:
             for joint in group['joints']:
                 joint |= {'velocity': 1000.0, 'max_step': 10.0}
@@ -389,15 +394,44 @@ def embodiment_file() -> Callable[..., Path]:
     return write_embodiment
 
 
-@pytest.fixture(scope='session')
-def new_robot() -> type[Robot]:
-    """Give the class of robots, for modules that share one among their tests."""
-    return Robot
+@pytest.fixture(scope='module')
+def module_robot() -> Iterator[Robot]:
+    """Give a robot that a module's tests share, on a DDS domain of its own."""
+    robot = Robot()
+    yield robot
+    robot.close()
+
+
+@pytest.fixture(scope='module')
+def configured(
+    module_robot: Robot, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Robot:
+    """Give a single arm with a configured policy; its side camera is optional."""
+    path = write_embodiment(
+        tmp_path_factory.mktemp('embodiment'),
+        change=lambda content: content['cameras'][2].update(required=False),
+    )
+    module_robot.start(path, tiny_bundle)
+    return module_robot
+
+
+@pytest.fixture
+def moving(configured: Robot) -> Iterator[Robot]:
+    """Give that robot in motion, without faults and with nothing received before."""
+    configured.heal()
+    assert configured.set_parameters(prompt='wave').successful
+    configured.forget()
+    assert configured.activate()
+    configured.wait_for_state(PolicyStatus.STATE_RUNNING)
+    configured.until(lambda: configured.motions() and configured.chunks)
+    yield configured
+    assert configured.deactivate()
+    configured.wait_for_state(PolicyStatus.STATE_INACTIVE)
 
 
 @pytest.fixture
 def robot() -> Iterator[Robot]:
-    """Give a robot without sensors yet, on a DDS domain of this test run."""
+    """Give a robot without sensors yet, on a DDS domain of its own."""
     robot = Robot()
     yield robot
     robot.close()

@@ -14,12 +14,10 @@ COMMANDS = ('/arm_controller/joint_trajectory', '/gripper_controller/commands')
 
 
 @pytest.fixture(scope='module')
-def shared(new_robot, tiny_bundle):
+def shared(module_robot, tiny_bundle):
     """One unconfigured policy node for the module."""
-    robot = new_robot()
-    robot.run_policy(embodiment='sim_single_arm', bundle=str(tiny_bundle), prompt='wave')
-    yield robot
-    robot.close()
+    module_robot.run_policy(embodiment='sim_single_arm', bundle=str(tiny_bundle), prompt='wave')
+    return module_robot
 
 
 @pytest.fixture

@@ -10,32 +10,6 @@ JOINTS = '/joint_states'
 HOLDING, RUNNING = PolicyStatus.STATE_HOLDING, PolicyStatus.STATE_RUNNING
 
 
-@pytest.fixture(scope='module')
-def shared(new_robot, tiny_bundle, embodiment_file, tmp_path_factory):
-    """One robot for the module; its side camera is optional."""
-
-    def optional(content):
-        content['cameras'][2]['required'] = False
-
-    robot = new_robot()
-    path = embodiment_file(tmp_path_factory.mktemp('robot'), change=optional)
-    robot.start(path, tiny_bundle)
-    yield robot
-    robot.close()
-
-
-@pytest.fixture
-def moving(shared):
-    """The robot in motion, without faults; the next test gets it the same way."""
-    shared.heal()
-    assert shared.activate()
-    shared.wait_for_state(RUNNING)
-    shared.until(shared.motions)
-    yield shared
-    assert shared.deactivate()
-    shared.wait_for_state(PolicyStatus.STATE_INACTIVE)
-
-
 def assert_holds(robot, topic, *fragments):
     """Assert a hold, its reason in status and diagnostics, silence, and recovery."""
     robot.wait_for_state(HOLDING, topic, *fragments)
@@ -132,11 +106,11 @@ def test_optional_camera_may_end(moving):
     moving.wait_for_state(RUNNING)
 
 
-def test_error_inside_inference_holds_until_activated_anew(moving):
+def test_error_inside_inference_holds_until_activated_anew(moving, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError('out of memory')
 
-    moving.policy._loop._predictor = broken
+    monkeypatch.setattr(moving.policy._predictor.policy, 'infer', broken)
     status = moving.wait_for_state(PolicyStatus.STATE_FAULT)
     assert status.reason == 'RuntimeError: out of memory'
     moving.until(lambda: len(moving.of('arm')[-1].message.points) == 1)
@@ -144,6 +118,7 @@ def test_error_inside_inference_holds_until_activated_anew(moving):
     assert policy.message == 'fault: RuntimeError: out of memory'
     assert moving.logged('holding until re-activated')
     told = moving.commands()
+    monkeypatch.undo()
     assert moving.deactivate()
     assert moving.activate()
     moving.wait_for_state(RUNNING)

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from pizero_ros.msg import PolicyStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-
-@pytest.fixture
-def moving(start):
-    robot = start(prompt='wave')
-    robot.until(lambda: robot.motions() and robot.chunks)
-    return robot
 
 
 def follows(robot, prompt):
@@ -69,27 +61,24 @@ def test_the_same_prompt_again_interrupts_nothing(moving):
     assert moving.chunks[-1].epoch == epoch
 
 
-def test_other_parameters_are_refused_on_a_configured_node(moving):
+def test_other_parameters_are_refused_on_a_configured_node(start):
+    robot = start()
+
     def refused(**values):
-        result = moving.set_parameters(**values)
+        result = robot.set_parameters(**values)
         return not result.successful and 'clean up first' in result.reason
 
     assert refused(bundle='/elsewhere')
     assert refused(embodiment='ur5e')
     assert refused(executed_steps=10)
-    assert moving.deactivate()
+    assert robot.deactivate()
     assert refused(bundle='/elsewhere')
-    assert moving.cleanup()
-    result = moving.set_parameters(bundle='/elsewhere')
-    assert result.successful
-    assert not moving.configure()
-    assert moving.logged('/elsewhere', 'a bundle folder')
+    assert robot.cleanup()
+    assert robot.set_parameters(bundle='/elsewhere').successful
+    assert not robot.configure()
+    robot.until(lambda: robot.logged('/elsewhere', 'a bundle folder'))
 
-
-def test_values_out_of_range_are_refused(moving):
-    assert moving.deactivate()
-    assert moving.cleanup()
-    result = moving.set_parameters(threads=-1)
+    result = robot.set_parameters(threads=-1)
     assert (result.successful, 'threads' in result.reason) == (False, True)
-    result = moving.set_parameters(executed_steps='five')
+    result = robot.set_parameters(executed_steps='five')
     assert (result.successful, 'INTEGER' in result.reason) == (False, True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +33,18 @@ def edit_manifest() -> Callable[[Path, Edit], None]:
 
 @pytest.fixture
 def relist(edit_manifest: Callable[[Path, Edit], None]) -> Callable[[Path, str], None]:
-    """Put the present size and digest of an altered file into the manifest."""
+    """Put the present size and digest of an altered file into the manifest, as a forger would.
+
+    That of a graph goes into the proof too.
+    """
 
     def renew(bundle: Path, name: str) -> None:
         entry = file_entry(bundle / name)
+        if name.endswith('.onnx'):
+            proof = json.loads((bundle / 'parity.json').read_text())
+            proof['graphs'][name] = entry.sha256
+            (bundle / 'parity.json').write_text(json.dumps(proof))
+            renew(bundle, 'parity.json')
         edit_manifest(
             bundle,
             lambda document: document['files'].update(

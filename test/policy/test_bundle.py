@@ -132,6 +132,29 @@ def test_bundle_without_parity_is_refused(tiny_copy, relist, change, message):
         Bundle.open(tiny_copy)
 
 
+def test_proof_that_was_made_for_other_graphs_is_refused(tiny_copy, relist):
+    path = tiny_copy / 'parity.json'
+    proof = json.loads(path.read_text())
+    assert sorted(proof['graphs']) == ['denoise.onnx', 'observe.onnx']
+    proof['graphs']['denoise.onnx'] = proof['graphs']['observe.onnx']
+    path.write_text(json.dumps(proof))
+    relist(tiny_copy, 'parity.json')
+    with pytest.raises(BundleError, match=r'found a proof for other files \(denoise\.onnx\)'):
+        Bundle.open(tiny_copy)
+
+
+def test_proof_that_names_no_graphs_is_refused(tiny_copy, relist):
+    path = tiny_copy / 'parity.json'
+    proof = json.loads(path.read_text())
+    del proof['graphs']
+    path.write_text(json.dumps(proof))
+    relist(tiny_copy, 'parity.json')
+    with pytest.raises(
+        BundleError, match=r'parity\.json: graphs: found a proof that does not say'
+    ):
+        Bundle.open(tiny_copy)
+
+
 def test_nothing_and_a_file_are_no_bundles(tmp_path):
     with pytest.raises(BundleError, match='found nothing, expected a bundle folder'):
         Bundle.open(tmp_path / 'absent')

@@ -110,13 +110,13 @@ def test_named_prompts_are_baked_in_and_long_ones_refused(tiny):
 def exported_before(tiny_bundle, monkeypatch):
     """Take graphs and proof from an export of the same policy: tracing is not under test here."""
 
-    def copy_graphs(_, folder):
+    def copy_graphs(_, folder, **__):
         for name in ('observe.onnx', 'denoise.onnx'):
             shutil.copy(tiny_bundle / name, folder)
 
     proof = json.loads((tiny_bundle / 'parity.json').read_text())
     monkeypatch.setattr(export_bundle, 'export_graphs', copy_graphs)
-    monkeypatch.setattr(export_bundle, 'prove', lambda *_: proof)
+    monkeypatch.setattr(export_bundle, 'prove', lambda *_, **__: proof)
 
 
 def test_bundle_appears_whole_under_its_name(tiny, tmp_path, exported_before):

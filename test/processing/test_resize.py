@@ -35,6 +35,28 @@ def openpi_resize(rgb, size):
     return np.asarray(square)
 
 
+def old_lerobot_resize(rgb, size):
+    """lerobot 0.3.3, modeling_pi0.py: resize_with_pad with 0, then to [-1, 1]."""
+    torch = pytest.importorskip('torch')
+    functional = torch.nn.functional
+    image = torch.from_numpy(rgb.transpose(2, 0, 1) / np.float32(255))[None]
+    ratio = max(rgb.shape[1] / size[1], rgb.shape[0] / size[0])
+    inner = int(rgb.shape[0] / ratio), int(rgb.shape[1] / ratio)
+    resized = functional.interpolate(image, size=inner, mode='bilinear', align_corners=False)
+    pad = (size[1] - inner[1], 0, size[0] - inner[0], 0)
+    return (functional.pad(resized, pad, value=0)[0] * 2 - 1).numpy()
+
+
+@pytest.mark.parametrize('shape', [(48, 64), (72, 128), (64, 48), (31, 57), (20, 20)])
+def test_old_lerobot_pads_on_the_left_and_the_top(shape):
+    rgb = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    size = (56, 56)
+    image = ResizeWithPad(size, 'lerobot_left_top')(rgb)
+    np.testing.assert_allclose(image, old_lerobot_resize(rgb, size), atol=1e-5)
+    seen = ResizeWithPad(size, 'lerobot_left_top').inverse(image, *shape)
+    assert max(seen.shape[:2]) == 56
+
+
 @pytest.mark.parametrize('name', PICTURES)
 def test_antialias_is_openpis_resize_to_one_level(openpi, name):
     image = ResizeWithPad(SQUARE, 'antialias')(openpi[f'img_{name}'])
