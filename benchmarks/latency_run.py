@@ -197,6 +197,7 @@ def _start(plan: Plan, stack: ExitStack) -> dict[str, subprocess.Popen[bytes]]:
         'bundle': plan.bundle,
         'prompt': 'stack the blocks',
         'executed_steps': plan.executed_steps,
+        'noise': 'gaussian',  # what trained policies get
         'autostart': 'true',
     }
     node = Path(get_package_prefix('pizero_ros')) / 'lib/pizero_ros/policy_node'

@@ -5,6 +5,7 @@ No ROS in here: the node gives a clock and takes what comes out through two call
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -105,13 +106,16 @@ class PolicyLoop:
         self._arrived: deque[Frame] = deque()
         self._sequence = 0
         self._thread: threading.Thread | None = None
-        self._helper: ThreadPoolExecutor | None = None
+        compressed = any(camera.transport == 'compressed' for camera in embodiment.cameras)
+        self._helper_count = min(2, (os.cpu_count() or 1) - 1) if compressed else 0
+        self._helpers: ThreadPoolExecutor | None = None
 
     def start(self) -> None:
         """Start the thread; chunks are numbered from 0."""
         self._sequence = 0
         self._running = True
-        self._helper = ThreadPoolExecutor(1, 'pizero_helper')
+        if self._helper_count:
+            self._helpers = ThreadPoolExecutor(self._helper_count, 'pizero_helper')
         self._thread = threading.Thread(target=self._run, name='pizero_inference', daemon=True)
         self._thread.start()
 
@@ -126,8 +130,8 @@ class PolicyLoop:
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
-        if self._helper is not None:
-            self._helper.shutdown(wait=False, cancel_futures=True)
+        if self._helpers is not None:
+            self._helpers.shutdown(wait=False, cancel_futures=True)
         return thread is None or not thread.is_alive()
 
     def wake(self) -> None:
@@ -138,15 +142,15 @@ class PolicyLoop:
     def frame_arrived(self, frame: Frame) -> None:
         """Note a camera frame; while one is awaited, its resize starts at once elsewhere.
 
-        The inference thread has nothing else to do then; a helper takes what arrives while it is
-        busy. Handing every frame to a pool instead costs two more changes of thread per frame,
-        at a moment when the cameras' bytes already keep the cores busy.
+        The inference thread, which has nothing else to do then, resizes. Helpers take what
+        arrives while it is busy, if there is anything to decode: that takes milliseconds outside
+        the interpreter's lock, whereas resizing is short calls, over which threads only compete.
         """
         if not self._awaiting_frames:
             return
         self._arrived.append(frame)
-        if self._preparing and self._helper is not None:
-            self._helper.submit(self._prepare_next)
+        if self._preparing and self._helpers is not None:
+            self._helpers.submit(self._prepare_next)
         else:
             self.wake()
 

@@ -191,6 +191,10 @@ class Robot:
         return [r.message for r in self.of(group) if len(r.message.points) > 1]
 
     def logged(self, *fragments: str) -> bool:
+        """Tell whether one line of /rosout has all fragments.
+
+        For the robot made last only: rclpy ends the logging of all contexts with any of them.
+        """
         lines = [r.message.msg for r in self.received['/rosout']]
         return any(all(fragment in line for fragment in fragments) for line in lines)
 

@@ -1,0 +1,77 @@
+"""The ROS latency benchmark counts frames exactly, and runs end to end; nothing is timed here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from array import array
+from pathlib import Path
+
+import pytest
+from pizero_ros.msg import PolicyStatus
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / 'benchmarks'
+TOPIC = '/base_camera/image_raw'
+START_NS = 1_700_000_000_000_000_000
+PERIOD_NS = 33_333_333
+
+
+@pytest.fixture(scope='module')
+def figures():
+    path = BENCHMARKS / 'latency_figures.py'
+    specification = importlib.util.spec_from_file_location('latency_figures', path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def status(stamp_ns, received, newest_ns):
+    message = PolicyStatus(stream_topics=['/joint_states', TOPIC])
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+    message.stream_received = array('Q', [7, received])
+    message.stream_age_s = array('d', [0.001, (stamp_ns - newest_ns) * 1e-9])
+    return message
+
+
+def test_every_frame_between_two_marks_was_received_or_lost(figures):
+    sent = [START_NS + k * PERIOD_NS for k in range(100)]
+    # Frames 0 to 9 before the first mark do not count, whatever became of them; nor 90 to 99.
+    statuses = [
+        status(sent[9] + 1_234_567, 4, sent[9]),
+        status(sent[39] + 17, 34, sent[39]),
+        status(sent[69] + 29_999_999, 61, sent[69]),
+        status(sent[89], 81, sent[89]),
+    ]
+    assert figures.frames(statuses, TOPIC, sent) == {
+        'sent': 80,
+        'received': 77,
+        'lost': 3,
+        'most_lost': 3,
+    }
+
+
+def test_frames_of_another_publisher_are_noticed(figures):
+    sent = [START_NS + k * PERIOD_NS for k in range(10)]
+    statuses = [status(sent[1], 1, sent[1]), status(sent[8], 8, sent[8] - 1)]
+    with pytest.raises(RuntimeError, match='domain'):
+        figures.frames(statuses, TOPIC, sent)
+
+
+def test_a_short_run_accounts_for_every_frame(tiny_bundle, tmp_path):
+    out = tmp_path / 'result.json'
+    command = [sys.executable, BENCHMARKS / 'ros_latency.py', '--bundle', tiny_bundle]
+    command += ['--seconds', '3', '--width', '160', '--height', '120', '--json', out]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())['shipped']
+    assert len(result['frames']) == 3
+    for each in result['frames'].values():
+        assert each['received'] + each['lost'] == each['sent']
+        assert 0 < each['received'] <= each['sent']
+        assert each['sent'] == pytest.approx(30 * result['seconds'], abs=15)
+    assert result['chunks'] > 0
+    assert result['trajectories'] > 0
+    assert set(result['latency_ms']) >= {'ros', 'observe', 'denoise', 'publish', 'overhead'}
