@@ -1,11 +1,18 @@
-"""Bundles that tests of several layers share; exported once per session."""
+"""What tests of several layers share: MuJoCo's OpenGL, and bundles exported once per session."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+from pizero_ros.sim.opengl import gl_backend
+
+# MuJoCo chooses when it is imported, which any test module may be the first to do.
+if backend := gl_backend(os.environ):
+    os.environ['MUJOCO_GL'] = backend
 
 SIM_ROBOTS = ('sim_single_arm', 'sim_dual_arm', 'sim_mobile')
 TINY_SEED = 0

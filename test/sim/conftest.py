@@ -1,16 +1,10 @@
-"""Chooses MuJoCo's OpenGL before any test imports it, and parks the simulated robots."""
+"""The simulated robots, parked."""
 
 from __future__ import annotations
-
-import os
 
 import pytest
 
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.sim.opengl import gl_backend
-
-if backend := gl_backend(os.environ):
-    os.environ['MUJOCO_GL'] = backend
 
 pytest.importorskip('mujoco')
 
