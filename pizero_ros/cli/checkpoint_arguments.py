@@ -17,9 +17,14 @@ from pizero_ros.cli.exit_codes import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ACTIONS_ONLY = (
+    *('relative_mask', 'normalization', 'adapt', 'gripper', 'asset'),
+    *('min_spread', 'accept_statistics'),
+)
+"""Destinations of options that make no sense in a bundle without action semantics."""
 CHECKPOINT_ONLY = (
-    *('architecture', 'relative_mask', 'normalization', 'adapt', 'gripper', 'asset', 'slots'),
-    *('tokenizer', 'prompts_only', 'min_spread', 'accept_statistics', 'sha256'),
+    *ACTIONS_ONLY,
+    *('architecture', 'slots', 'tokenizer', 'prompts_only', 'sha256'),
 )
 """Destinations of options that make no sense for random weights."""
 
@@ -93,19 +98,24 @@ def choices_of(arguments: argparse.Namespace) -> Choices:
     )
 
 
-def refuse_for_random(arguments: argparse.Namespace) -> None:
-    """Refuse options about a checkpoint where there is none.
+def refuse(arguments: argparse.Namespace, names: tuple[str, ...], beside: str) -> None:
+    """Refuse options that would have no effect.
+
+    Args:
+        arguments: The command line.
+        names: Destinations of those options.
+        beside: The option beside which they have none.
 
     Raises:
-        UsageError: With every such option.
+        UsageError: With every such option that is given.
     """
     given = [
         f'--{name.replace("_", "-")}'
-        for name in CHECKPOINT_ONLY
+        for name in names
         if getattr(arguments, name) not in (None, [])
     ]
     if given:
-        raise UsageError.at('--random', '', found=', '.join(given), expected='no such option')
+        raise UsageError.at(beside, '', found=', '.join(given), expected='no such option')
 
 
 def _add(group: argparse._ArgumentGroup, option: str, **how: object) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pizero_ros.checkpoints.checkpoint import open_checkpoint
 from pizero_ros.checkpoints.model_spec import model_spec
-from pizero_ros.cli.checkpoint_arguments import choices_of, refuse_for_random
+from pizero_ros.cli.checkpoint_arguments import ACTIONS_ONLY, CHECKPOINT_ONLY, choices_of, refuse
 from pizero_ros.cli.exit_codes import UsageError
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.export.bundle import slots_of
@@ -59,7 +59,7 @@ def from_random(arguments: argparse.Namespace) -> Source:
     Raises:
         UsageError: An option makes no sense for them.
     """
-    refuse_for_random(arguments)
+    refuse(arguments, CHECKPOINT_ONLY, '--random')
     seed = 0 if arguments.seed is None else arguments.seed
     if seed < 0:
         raise UsageError.at('--seed', '', found=seed, expected='0 or more')
@@ -94,6 +94,8 @@ def from_checkpoint(arguments: argparse.Namespace, tell: Callable[[str], object]
         raise UsageError.at(
             '--seed', '', found=arguments.seed, expected='no seed: weights are not random'
         )
+    if arguments.model_only:
+        refuse(arguments, ('actions', *ACTIONS_ONLY), '--model-only')
     if len(arguments.embodiment) > 1:
         raise UsageError.at(
             '--embodiment',

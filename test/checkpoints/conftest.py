@@ -29,6 +29,15 @@ LM_HEAD = 'paligemma_with_expert.paligemma.lm_head.weight'
 AS_IS = (GripperChoice(('state', 'action'), 'as-is'),)
 
 
+@pytest.fixture(scope='session', autouse=True)
+def one_thread():
+    """Models this small only lose by threads, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope='session')
 def numerics() -> Path:
     """Folder of the reference numerics."""

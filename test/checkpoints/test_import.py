@@ -27,14 +27,6 @@ FORMATS = ('lerobot_pi0_small', 'openpi_pi0_small')
 TOLERANCES = [(4, 5e-5), (10, 3e-4)]
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope='module')
 def bundles(numerics, tmp_path_factory) -> dict[str, Path]:
     """Both reference checkpoints as `pizero export --model-only` exports them, when asked for."""
@@ -234,6 +226,9 @@ def test_only_one_embodiment_and_no_seed_go_with_a_checkpoint(openpi, tmp_path, 
     assert main([*words, *robots]) == 2
     assert 'belong to one robot' in capsys.readouterr().err
     assert main([*words, '--model-only', '--seed', '1']) == 2
+    capsys.readouterr()
+    assert main([*words, '--model-only', '--actions', 'relative', '--asset', 'x']) == 2
+    assert 'found --actions, --asset, expected no such option' in capsys.readouterr().err
     words = ['export', '--random', 'tiny', '--model-only', '--out', str(tmp_path / 'x')]
     assert main([*words, '--adapt', 'none', '--prompts-only']) == 2
     assert 'found --adapt, --prompts-only, expected no such option' in capsys.readouterr().err

@@ -141,7 +141,7 @@ def test_export_that_fails_leaves_what_was_there(tiny, tmp_path, exported_before
     out = tmp_path / 'bundle'
     before = write(tiny, out)
 
-    def fail(*_):
+    def fail(*_, **__):
         raise ExportError('no parity')
 
     monkeypatch.setattr(export_bundle, 'prove', fail)
