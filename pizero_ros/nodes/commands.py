@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from rclpy.duration import Duration
     from rclpy.node import Node
+    from trajectory_msgs.msg import JointTrajectoryPoint
 
     from pizero_ros.control.commands import Command
     from pizero_ros.embodiment.schema import Embodiment
@@ -28,6 +29,7 @@ class CommandPublishers:
         """Create the publishers on ``node``."""
         self._node = node
         self._groups = {group.name: group for group in embodiment.actions}
+        self._points: list[JointTrajectoryPoint] = []
         self._publishers = {
             group.name: node.create_publisher(MESSAGE_TYPES[group.message], group.topic, RELIABLE)
             for group in embodiment.actions
@@ -36,7 +38,7 @@ class CommandPublishers:
     def publish(self, commands: Iterable[Command]) -> None:
         """Publish commands in order."""
         for command in commands:
-            message = command_message(command, self._groups[command.group])
+            message = command_message(command, self._groups[command.group], self._points)
             self._publishers[command.group].publish(message)
 
     def flush(self, timeout: Duration) -> bool:
