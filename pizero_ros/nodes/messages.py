@@ -91,9 +91,7 @@ def trajectory_message(
     for k, nanoseconds in enumerate(command.time_from_start_ns.tolist()):
         point = used[k]
         point.positions = doubles(command.positions[k])
-        point.velocities = (
-            NOTHING if command.velocities is None else doubles(command.velocities[k])
-        )
+        point.velocities = NOTHING if velocities is None else doubles(velocities[k])
         start = point.time_from_start
         start.sec, start.nanosec = divmod(nanoseconds, 1_000_000_000)
     message.points = used
