@@ -14,7 +14,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from latency_run import Plan, measure
 from rich.console import Console
 from rich.table import Table
 
+from pizero_ros.demo.installation import free_domain
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import BundleError
 from pizero_ros.policy.bundle import Bundle
@@ -66,7 +66,6 @@ def arguments_of(words: list[str] | None) -> argparse.Namespace:
         '--executed-steps', type=int, default=6, help='steps of 20 ms between two inferences'
     )
     parser.add_argument('--bundle', type=Path, help=f'policy for {ROBOT} instead of a small one')
-    parser.add_argument('--domain', type=int, default=1 + os.getpid() % 38)
     parser.add_argument('--json', type=Path, metavar='FILE')
     parser.add_argument(
         '--check',
@@ -167,7 +166,7 @@ def main(words: list[str] | None = None) -> int:
         f'{arguments.cameras} {arguments.transport} cameras of {arguments.width}x'
         f'{arguments.height} at {arguments.rate:g} Hz, {os.cpu_count()} cores {platform.machine()}'
     )
-    for number, profile in enumerate(profiles):
+    for profile in profiles:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             plan = Plan(
@@ -178,11 +177,11 @@ def main(words: list[str] | None = None) -> int:
                 trigger=arguments.trigger,
                 seconds=arguments.seconds,
                 executed_steps=arguments.executed_steps,
-                domain=arguments.domain,
+                domain=free_domain(),
                 folder=folder,
                 profile=PROFILE if profile == 'shipped' else None,
             )
-            results[profile] = measure(replace(plan, domain=arguments.domain + number))
+            results[profile] = measure(plan)
         show(profile, results[profile])
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(results, indent=2))
