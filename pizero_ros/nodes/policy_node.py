@@ -23,6 +23,7 @@ from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -77,6 +78,11 @@ Owned = TypeVar('Owned')
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Sensor data, but deeper: half a second of joint states outlasts a stall of the executor."""
+
+NO_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
+NO_REPORT_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
+"""No warnings of incompatible QoS where there is none to come (best effort and volatile fits every
+publisher) or where the listener is warned too: they are a third of what each wake-up costs."""
 
 STATUS_PERIOD_S = 1.0
 THROTTLE_S = 2.0
@@ -254,14 +260,13 @@ class PolicyNode(LifecycleNode):
         self._commands = CommandPublishers(self, embodiment)
         self._own(self._commands, lambda commands: commands.destroy())
         self._chunks = self._own(
-            self.create_publisher(ActionChunkMessage, '~/chunk', 10), self.destroy_publisher
+            self._reporter(ActionChunkMessage, '~/chunk', 10), self.destroy_publisher
         )
         self._status = self._own(
-            self.create_publisher(PolicyStatus, '~/status', LATCHED), self.destroy_publisher
+            self._reporter(PolicyStatus, '~/status', LATCHED), self.destroy_publisher
         )
         self._diagnostics = self._own(
-            self.create_publisher(DiagnosticArray, '/diagnostics', 10),
-            self.destroy_publisher,
+            self._reporter(DiagnosticArray, '/diagnostics', 10), self.destroy_publisher
         )
         self._own(self.create_service(SetBool, '~/enable', self._on_enable), self.destroy_service)
         self._own(self.create_timer(1.0 / embodiment.rate_hz, self._on_tick), self.destroy_timer)
@@ -536,7 +541,15 @@ class PolicyNode(LifecycleNode):
         callback: Callable[..., None],
         qos: QoSProfile = qos_profile_sensor_data,
     ) -> None:
-        self._own(self.create_subscription(kind, topic, callback, qos), self.destroy_subscription)
+        best_effort = qos.reliability == ReliabilityPolicy.BEST_EFFORT
+        events = NO_EVENTS if best_effort else None
+        self._own(
+            self.create_subscription(kind, topic, callback, qos, event_callbacks=events),
+            self.destroy_subscription,
+        )
+
+    def _reporter(self, kind: type, topic: str, qos: QoSProfile | int) -> Any:
+        return self.create_publisher(kind, topic, qos, event_callbacks=NO_REPORT_EVENTS)
 
     def _own(self, entity: Owned, destroy: Callable[[Owned], object]) -> Owned:
         """Keep an interface until cleanup."""

@@ -149,7 +149,11 @@ def test_simulated_robot_moves_under_accepted_trajectories(pizero: Path, tmp_pat
 def test_every_message_of_a_bag_is_sent_and_received(
     pizero: Path, bag: Path, tmp_path: Path
 ) -> None:
-    """Slow: two seconds of a recording through real processes."""
+    """Slow: two seconds of a recording through real processes.
+
+    The observer is reliable and misses nothing; the policy subscribes best effort, as to a camera,
+    and on a busy machine a frame may be gone before its subscription has seen the publisher.
+    """
     _, report = demo(pizero, tmp_path, '--bag', str(bag))
     (robot,) = report['robots']
     assert {
@@ -161,6 +165,7 @@ def test_every_message_of_a_bag_is_sent_and_received(
         '/side_camera/image_raw': (60, 60, 60),
         '/joint_states': (200, 200, 200),
     }
-    assert (robot['frames_sent'], robot['frames_received']) == (180, 180)
+    assert robot['frames_sent'] == 180
+    assert 160 <= robot['frames_received'] <= 180
     assert robot['trajectories_accepted'] >= 2
     assert robot['mode'] == 'recorded'
