@@ -25,6 +25,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
@@ -32,12 +33,6 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
-
-try:
-    # Half a millisecond less from image to callback than an executor that polls a wait set.
-    from rclpy.experimental import EventsExecutor as Executor
-except ImportError:  # Humble
-    from rclpy.executors import SingleThreadedExecutor as Executor
 
 from pizero_ros.control.commander import Commander
 from pizero_ros.control.modes import SCHEDULERS
@@ -583,7 +578,7 @@ def main(args: list[str] | None = None) -> int:
         print(f'policy_node: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1
-    executor = Executor()
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         while not (stopping.is_set() or node.failed_to_start):
