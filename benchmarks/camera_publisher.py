@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from array import array
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
 
 PICTURES = 6
 """Different pictures per camera, sent in turn."""
+
+TIMINGS = ('free', 'together', 'trigger')
+"""How the cameras relate: see ``Robot``."""
+
+CAMERA_DRIFT = 0.01
+"""Each free camera is this much slower than the one before, so that within a few seconds they
+meet each other in every phase."""
 
 DRIFT = 1.003
 """Joint states are this much faster than nominal, as no two clocks agree: within four seconds
@@ -70,19 +78,20 @@ def message_of(rgb: npt.NDArray[np.uint8], transport: str) -> Image | Compressed
 class Robot:
     """Publishes until told to stop and remembers the stamp of everything that it sent.
 
-    All cameras send in the same moment, one after the other: the worst that they can do to the
-    node. Each picture is stamped when its driver has it, just before it is sent, or with
-    ``trigger`` all with the moment's stamp, as cameras on one trigger are: the last one is then
-    as old as it took to send the others.
+    ``free`` cameras run on clocks of their own, as cameras without a common trigger do. With
+    ``together`` all send in the same moment, one after the other, each picture stamped when its
+    driver has it, just before it is sent: the worst that they can do to the node. ``trigger`` is
+    the same with one stamp for all, as cameras on one trigger have: the last picture is then as
+    old as it took to send the others.
     """
 
     def __init__(
-        self, node: Node, embodiment: Embodiment, size: tuple[int, int], *, trigger: bool
+        self, node: Node, embodiment: Embodiment, size: tuple[int, int], timing: str
     ) -> None:
         """Create the publishers and render the pictures of ``size``, width and height."""
         self.sent: dict[str, list[int]] = {}
         self.late_s = 0.0
-        self._trigger = trigger
+        self._timing = timing
         self._cameras: list[tuple[list[int], Any, list[Any]]] = []
         for seed, camera in enumerate(embodiment.cameras):
             kind = Image if camera.transport == 'raw' else CompressedImage
@@ -101,8 +110,14 @@ class Robot:
     def run(self, stop: threading.Event) -> None:
         """Send both kinds of message when they are due, on one thread."""
         start = time.monotonic()
-        due = [(start, 0, self._camera_period_s, self._take_pictures)]
-        due.append((start, 1, self._state_period_s, self._report_joints))
+        due = [(start, 0, self._state_period_s, self._report_joints)]
+        period = self._camera_period_s
+        if self._timing == 'free':
+            for k, camera in enumerate(self._cameras):
+                own = period * (1 + k * CAMERA_DRIFT)
+                due.append((start, k + 1, own, partial(self._take_pictures, [camera])))
+        else:
+            due.append((start, 1, period, partial(self._take_pictures, self._cameras)))
         while not stop.is_set():
             moment, kind, period, act = due[0]
             wait = moment - time.monotonic()
@@ -113,10 +128,10 @@ class Robot:
             # A late machine sends late, never less: frames sent are what the count is about.
             heapq.heapreplace(due, (moment + period, kind, period, act))
 
-    def _take_pictures(self) -> None:
+    def _take_pictures(self, cameras: list[tuple[list[int], Any, list[Any]]]) -> None:
         stamp_ns, stamp = _now()
-        for stamps, publisher, ready in self._cameras:
-            if not self._trigger:
+        for stamps, publisher, ready in cameras:
+            if self._timing != 'trigger':
                 stamp_ns, stamp = _now()
             message = ready[len(stamps) % PICTURES]
             message.header.stamp = stamp
@@ -142,7 +157,7 @@ def main() -> int:
     parser.add_argument('embodiment', help='embodiment file')
     parser.add_argument('--width', type=int, default=640)
     parser.add_argument('--height', type=int, default=480)
-    parser.add_argument('--trigger', action='store_true', help='one stamp for all cameras')
+    parser.add_argument('--timing', choices=TIMINGS, default='free')
     parser.add_argument('--out', type=Path, required=True, help='JSON of the stamps sent')
     arguments = parser.parse_args()
     stop = threading.Event()
@@ -152,7 +167,7 @@ def main() -> int:
     node = Node('benchmark_cameras')
     embodiment = load_embodiment(Path(arguments.embodiment))
     size = arguments.width, arguments.height
-    robot = Robot(node, embodiment, size, trigger=arguments.trigger)
+    robot = Robot(node, embodiment, size, arguments.timing)
     robot.run(stop)
     arguments.out.write_text(json.dumps({'stamps_ns': robot.sent, 'late_s': robot.late_s}))
     node.destroy_node()

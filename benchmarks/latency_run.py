@@ -43,7 +43,7 @@ class Plan:
         bundle: What the policy node runs.
         width: Of the pictures.
         height: Of the pictures.
-        trigger: Whether all cameras share one stamp.
+        timing: Of the cameras: ``free``, ``together`` or ``trigger`` (``camera_publisher.Robot``).
         seconds: Length of the measurement, after discovery.
         executed_steps: Steps between two inferences.
         domain: ROS domain of this run.
@@ -55,7 +55,7 @@ class Plan:
     bundle: Path
     width: int
     height: int
-    trigger: bool
+    timing: str
     seconds: float
     executed_steps: int
     domain: int
@@ -207,7 +207,7 @@ def _start(plan: Plan, stack: ExitStack) -> dict[str, subprocess.Popen[bytes]]:
         'cameras': [
             *(sys.executable, PUBLISHER, plan.embodiment, '--out', plan.folder / 'cameras.json'),
             *('--width', str(plan.width), '--height', str(plan.height)),
-            *(('--trigger',) if plan.trigger else ()),
+            *('--timing', plan.timing),
         ],
     }
     processes = {}

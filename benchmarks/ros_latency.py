@@ -59,7 +59,12 @@ def arguments_of(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--width', type=int, default=640)
     parser.add_argument('--height', type=int, default=480)
     parser.add_argument('--rate', type=float, default=30.0, help='pictures per second')
-    parser.add_argument('--trigger', action='store_true', help='one stamp for all cameras')
+    parser.add_argument(
+        '--timing',
+        choices=('free', 'together', 'trigger'),
+        default='free',
+        help='cameras on clocks of their own, all in one moment, or also with one stamp',
+    )
     parser.add_argument('--transport', choices=('raw', 'compressed'), default='raw')
     parser.add_argument('--seconds', type=float, default=20.0, help='measured, after discovery')
     parser.add_argument(
@@ -174,7 +179,7 @@ def main(words: list[str] | None = None) -> int:
                 bundle=bundle.resolve(),
                 width=arguments.width,
                 height=arguments.height,
-                trigger=arguments.trigger,
+                timing=arguments.timing,
                 seconds=arguments.seconds,
                 executed_steps=arguments.executed_steps,
                 domain=free_domain(),

@@ -182,9 +182,13 @@ class PolicyLoop:
 
     def _await_frames(self) -> None:
         """Wait for the next frames of all live cameras, for a bounded time."""
-        since_ns = self._frames.newest(self._assembler.newest_stamps())
+        stamps_ns = self._assembler.newest_stamps()
+        since_ns = self._frames.newest(stamps_ns)
         deadline = time.monotonic() + self._frames.longest_wait_ns * 1e-9
+        staying = self._frames.staying(stamps_ns)
+        held = self._assembler.frames().items()
         self._arrived.clear()
+        self._arrived.extend(frame for topic, frame in held if topic in staying)
         self._awaiting_frames = True
         try:
             while self._running:

@@ -19,18 +19,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
@@ -42,7 +40,7 @@ from pizero_ros.msg import ActionChunk as ActionChunkMessage
 from pizero_ros.msg import PolicyStatus
 from pizero_ros.nodes import parameters
 from pizero_ros.nodes.commands import CommandPublishers
-from pizero_ros.nodes.messages import chunk_message, odometry_values, stamp_ns
+from pizero_ros.nodes.messages import chunk_message
 from pizero_ros.nodes.policy_loop import Outcome, PolicyLoop
 from pizero_ros.nodes.reporting import (
     Snapshot,
@@ -50,6 +48,7 @@ from pizero_ros.nodes.reporting import (
     diagnostics_message,
     status_message,
 )
+from pizero_ros.nodes.sensors import Sensors
 from pizero_ros.observation.assembler import ObservationAssembler
 from pizero_ros.policy.bundle import Bundle
 from pizero_ros.policy.compatibility import require_embodiment
@@ -63,7 +62,7 @@ if TYPE_CHECKING:
     from lifecycle_msgs.srv import ChangeState
 
     from pizero_ros.control.commands import Command
-    from pizero_ros.embodiment.schema import Camera, StateSource
+    from pizero_ros.observation.observation import Frame
     from pizero_ros.policy.noise import NoiseSource
 
     Transition = Callable[['PolicyNode', LifecycleState], TransitionCallbackReturn]
@@ -71,13 +70,9 @@ if TYPE_CHECKING:
 Owned = TypeVar('Owned')
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-STATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Sensor data, but deeper: half a second of joint states outlasts a stall of the executor."""
-
-NO_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
 NO_REPORT_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
-"""No warnings of incompatible QoS where there is none to come (best effort and volatile fits every
-publisher) or where the listener is warned too: they are a third of what each wake-up costs."""
+"""No warnings of incompatible QoS where the listener is warned too: they are a third of what
+each wake-up costs."""
 
 STATUS_PERIOD_S = 1.0
 THROTTLE_S = 2.0
@@ -240,18 +235,23 @@ class PolicyNode(LifecycleNode):
 
     def _create_interfaces(self) -> None:
         embodiment = self._embodiment
-        for camera in embodiment.cameras:
-            kind = CompressedImage if camera.transport == 'compressed' else Image
-            self._subscribe(kind, camera.topic, self._image_callback(camera))
-        for source in embodiment.state:
-            if source.interface == 'odometry':
-                self._subscribe(Odometry, source.topic, self._odometry_callback(source), STATES)
-            else:
-                self._subscribe(JointState, source.topic, self._joint_callback(source), STATES)
+        self._own(
+            Sensors(
+                self,
+                embodiment,
+                self._assembler,
+                now_ns=self._now_ns,
+                frame_arrived=self._frame_arrived,
+            ),
+            lambda sensors: sensors.destroy(),
+        )
         # A latched subscription does not hear a volatile publisher (ros2 topic pub), and a
         # volatile one misses what was latched before it came.
         for qos in (LATCHED, QoSProfile(depth=1)):
-            self._subscribe(String, '~/prompt', self._on_prompt, qos)
+            self._own(
+                self.create_subscription(String, '~/prompt', self._on_prompt, qos),
+                self.destroy_subscription,
+            )
         self._commands = CommandPublishers(self, embodiment)
         self._own(self._commands, lambda commands: commands.destroy())
         self._chunks = self._own(
@@ -292,48 +292,9 @@ class PolicyNode(LifecycleNode):
             failed=self._on_failed,
         )
 
-    # Sensors: keep the message, decode later and elsewhere
-
-    def _image_callback(self, camera: Camera) -> Callable[[Image | CompressedImage], None]:
-        topic = camera.topic
-
-        def callback(message: Image | CompressedImage) -> None:
-            frame = self._assembler.image(
-                topic, message, stamp_ns(message.header.stamp), self._now_ns()
-            )
-            if frame is not None and self._loop is not None:
-                self._loop.frame_arrived(frame)
-
-        return callback
-
-    def _joint_callback(self, source: StateSource) -> Callable[[JointState], None]:
-        topic = source.topic
-
-        def callback(message: JointState) -> None:
-            self._assembler.joint_state(
-                topic,
-                message.name,
-                message.position,
-                message.velocity,
-                message.effort,
-                stamp_ns(message.header.stamp),
-                self._now_ns(),
-            )
-
-        return callback
-
-    def _odometry_callback(self, source: StateSource) -> Callable[[Odometry], None]:
-        topic = source.topic
-
-        def callback(message: Odometry) -> None:
-            self._assembler.odometry(
-                topic,
-                odometry_values(message),
-                stamp_ns(message.header.stamp),
-                self._now_ns(),
-            )
-
-        return callback
+    def _frame_arrived(self, frame: Frame) -> None:
+        if self._loop is not None:
+            self._loop.frame_arrived(frame)
 
     # Prompt, enable, parameters
 
@@ -528,20 +489,6 @@ class PolicyNode(LifecycleNode):
     def _wake(self) -> None:
         if self._loop is not None:
             self._loop.wake()
-
-    def _subscribe(
-        self,
-        kind: type,
-        topic: str,
-        callback: Callable[..., None],
-        qos: QoSProfile = qos_profile_sensor_data,
-    ) -> None:
-        best_effort = qos.reliability == ReliabilityPolicy.BEST_EFFORT
-        events = NO_EVENTS if best_effort else None
-        self._own(
-            self.create_subscription(kind, topic, callback, qos, event_callbacks=events),
-            self.destroy_subscription,
-        )
 
     def _reporter(self, kind: type, topic: str, qos: QoSProfile | int) -> Any:
         return self.create_publisher(kind, topic, qos, event_callbacks=NO_REPORT_EVENTS)

@@ -239,10 +239,10 @@ class ObservationAssembler:
             return {c.topic: c.newest_ns for c in clocks if c.newest_ns is not None}
 
     def frames(self) -> dict[str, Frame]:
-        """Return slot → newest frame, looked at or not: work for a prefetch thread."""
+        """Return topic → newest frame, looked at or not: work for a thread that waits."""
         with self._lock:
-            held = [(s.camera.slot, s.frame) for s in self._cameras.values()]
-        return {slot: frame for slot, frame in held if frame is not None}
+            held = [(topic, stream.frame) for topic, stream in self._cameras.items()]
+        return {topic: frame for topic, frame in held if frame is not None}
 
     def status(self, now_ns: int) -> tuple[StreamStatus, ...]:
         """Return a snapshot of every stream, in the order of the embodiment file."""

@@ -16,6 +16,10 @@ _LONGEST_WAIT_NS = 250_000_000
 """A camera slower than 6 Hz is not waited for: its held frame is what there is."""
 
 
+_SAME_MOMENT = 0.75
+"""Periods that a frame may be older than the newest one and still belong to its set."""
+
+
 class FrameSet:
     """Decides when inference should start after it has become wanted.
 
@@ -47,9 +51,35 @@ class FrameSet:
         if newest <= since_ns:
             return False
         return all(
-            newest - stamp < 0.75 * self._period_ns[topic]
+            newest - stamp < _SAME_MOMENT * self._period_ns[topic]
             or newest - stamp > self._max_age_ns[topic]
             for topic, stamp in cameras.items()
+        )
+
+    def staying(self, stamps_ns: Mapping[str, int]) -> frozenset[str]:
+        """Tell which held frames will be part of the next set, if all cameras keep their pace.
+
+        Cameras without a common trigger deliver one after the other, so that a set ends with the
+        frame of one of them; what the others hold by then can be prepared before it comes.
+
+        Args:
+            stamps_ns: Topic → newest stamp; topics that are no cameras are ignored.
+
+        Returns:
+            Topics of cameras; none, if all deliver in the same moment.
+        """
+        cameras = {topic: s for topic, s in stamps_ns.items() if topic in self._period_ns}
+        newest = max(cameras.values(), default=0)
+        coming = [
+            stamp + self._period_ns[topic]
+            for topic, stamp in cameras.items()
+            if newest - stamp <= self._max_age_ns[topic]
+        ]
+        following = min(coming, default=0)
+        return frozenset(
+            topic
+            for topic, stamp in cameras.items()
+            if following - stamp < _SAME_MOMENT * self._period_ns[topic]
         )
 
     def newest(self, stamps_ns: Mapping[str, int]) -> int:

@@ -1,39 +1,61 @@
 """Separable bilinear resampling as banded matrix products: PIL's antialiased result, faster.
 
 Each output row (column) is a weighted sum of a few neighbouring input rows (columns), so one pass
-is a product with a banded matrix. Cutting the band into small blocks makes the products tiny, and
-the second pass works on planes, so that the result is channel-first without a transposition.
+is a product with a banded matrix. The band is cut into blocks whose inputs start at a constant
+stride: a pass is then one batched product over overlapping windows of the picture, one call that
+keeps no interpreter's lock. The second pass works on planes, so that the result is channel-first
+without a transposition.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from functools import lru_cache
+from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pizero_ros.processing.spec import ResizeRule
 
-COLUMN_BLOCK = 16
-"""Output columns of one product; measured best of 8, 16 and 32 for 640 -> 224."""
+ROW_BLOCKS = range(4, 9)
+COLUMN_BLOCKS = (16,)
+"""Outputs of one product; measured best for 640x480, 848x480 and 1280x720 -> 224."""
+
+BAND_VALUES = 300_000
+"""Input values that are in work at once: what a second-level cache holds as float32."""
 
 BLOCK_WORK = 400_000
 """Largest rows x columns x depth of one product: above about twice this OpenBLAS wakes its thread
 pool, which costs four times what it saves."""
 
 
-class Block(NamedTuple):
-    """Outputs ``first:last`` as weights, float32, on inputs ``low:high``."""
+class Band(NamedTuple):
+    """A banded matrix as blocks of equal size: block b reads ``depth`` inputs from b * stride on.
 
-    first: int
-    last: int
-    low: int
-    high: int
+    Attributes:
+        weights: float32 [blocks, outputs of a block, depth]; what is no output or no input is 0.
+        stride: Inputs between the starts of two blocks.
+        before: Inputs that the first block reads before the first one there is.
+        after: Inputs that the last block reads behind the last one there is.
+    """
+
     weights: npt.NDArray[np.float32]
+    stride: int
+    before: int
+    after: int
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of all blocks; the last ones may be padding."""
+        blocks, length, _ = self.weights.shape
+        return int(blocks * length)
 
 
 def antialias_weights(size_in: int, size_out: int) -> npt.NDArray[np.float64]:
@@ -69,25 +91,96 @@ def two_tap_weights(size_in: int, size_out: int) -> npt.NDArray[np.float64]:
     return weights
 
 
-def _blocks(weights: npt.NDArray[np.float64], length: int, *, transpose: bool) -> list[Block]:
-    blocks = []
-    for first in range(0, len(weights), length):
-        rows = weights[first : first + length]
-        used = np.flatnonzero(rows.any(axis=0))
-        low, high = int(used[0]), int(used[-1]) + 1
-        part = rows[:, low:high].T if transpose else rows[:, low:high]
-        block = np.ascontiguousarray(part, np.float32)
-        blocks.append(Block(first, first + len(rows), low, high, block))
-    return blocks
+def banded(weights: npt.NDArray[np.float64], lengths: Iterable[int]) -> Band:
+    """Cut a banded matrix into blocks of the length that costs the fewest products.
+
+    Args:
+        weights: float64 [outputs, inputs]; the non-zero values of a row lie side by side.
+        lengths: Outputs of a block, to choose from.
+    """
+    size_out, size_in = weights.shape
+    step = size_in / size_out
+    strides = {(n, round_(n * step)) for n in lengths for round_ in (floor, ceil)}
+    bands = [_band(weights, length, stride) for length, stride in sorted(strides)]
+    return min(bands, key=lambda band: band.weights.size)
 
 
-class _Scratch(NamedTuple):
-    """Buffers of one call in flight; fresh pages for them would double its time."""
+def _band(weights: npt.NDArray[np.float64], length: int, stride: int) -> Band:
+    size_out, size_in = weights.shape
+    used = weights != 0
+    low = used.argmax(1)
+    high = size_in - used[:, ::-1].argmax(1)
+    starts = np.arange(size_out) // length * stride
+    first = min(0, int((low - starts).min()))
+    depth = int((high - starts).max()) - first
+    blocks = ceil(size_out / length)
+    cut = np.zeros((blocks * length, depth), np.float32)
+    for row in range(size_out):
+        at = low[row] - starts[row] - first
+        cut[row, at : at + high[row] - low[row]] = weights[row, low[row] : high[row]]
+    return Band(
+        weights=cut.reshape(blocks, length, depth),
+        stride=stride,
+        before=-first,
+        after=max(0, (blocks - 1) * stride + first + depth - size_in),
+    )
 
-    band: npt.NDArray[np.float32]
-    rows: npt.NDArray[np.float32]
-    planes: npt.NDArray[np.float32]
-    levels: npt.NDArray[np.float32]
+
+class _Scratch:
+    """Buffers of one call in flight; fresh pages for them would double its time.
+
+    Attributes:
+        band: float32 [rows, 3 * width], where the inputs of some blocks go, ``after`` included.
+        windows: Overlapping views of it, one for each block of rows and each part of its columns.
+        rows: Where all their products go, by block.
+        interleaved: float32 [out_height, padded width, 3], the same as a picture.
+        planes: Three of float32 [out_height, padded width], where its channels go.
+        plane_windows: Overlapping views of them, one for each block of columns and part of rows.
+        columns: Where their products go.
+        levels: float32 [3, out_height, out_width], the same as planes.
+    """
+
+    def __init__(self, rows: Band, columns: Band, sizes: tuple[int, int, int, int]) -> None:
+        _, width, out_height, out_width = sizes
+        blocks, length, depth = rows.weights.shape
+        parts, part = _split(3 * width, length * depth)
+        line = parts * part
+        at_once = max(1, min(blocks, (BAND_VALUES // line - depth) // max(rows.stride, 1) + 1))
+        self.band = np.zeros(((at_once - 1) * rows.stride + depth, line), np.float32)
+        step, item = self.band.strides
+        self.windows = as_strided(
+            self.band, (at_once, parts, depth, part), (rows.stride * step, part * item, step, item)
+        )
+        # Rows are as long as the second pass reads: separating the channels of rows without gaps
+        # takes a third of the time.
+        padded = columns.before + max(width + columns.after, ceil(line / 3))
+        resampled = np.zeros((blocks, length, padded, 3), np.float32)
+        block, step, _, item = resampled.strides
+        self.rows = as_strided(
+            resampled[:, :, columns.before :],
+            (blocks, parts, length, part),
+            (block, part * item, step, item),
+        )
+        self.interleaved = resampled.reshape(rows.outputs, padded, 3)[:out_height]
+
+        blocks, length, depth = columns.weights.shape
+        parts, part = _split(3 * out_height, length * depth)
+        source = np.zeros((parts * part, padded), np.float32)
+        self.planes = list(source[: 3 * out_height].reshape(3, out_height, padded))
+        step, item = source.strides
+        self.plane_windows = as_strided(
+            source, (blocks, parts, part, depth), (columns.stride * item, part * step, step, item)
+        )
+        levels = np.empty((parts, part, blocks, length), np.float32)
+        self.columns = levels.transpose(2, 0, 1, 3)
+        lines = levels.reshape(parts * part, columns.outputs)[: 3 * out_height, :out_width]
+        self.levels = lines.reshape(3, out_height, out_width)
+
+
+def _split(size: int, work: int) -> tuple[int, int]:
+    """Return into how many parts of which size ``size`` goes, for products of ``work`` each."""
+    parts = ceil(size * work / BLOCK_WORK)
+    return parts, ceil(size / parts)
 
 
 class Resampler:
@@ -96,16 +189,14 @@ class Resampler:
     def __init__(
         self, height: int, width: int, out_height: int, out_width: int, rule: ResizeRule
     ) -> None:
-        """Precompute the blocks for ``height`` x ``width`` -> ``out_height`` x ``out_width``."""
-        self.height, self.width = height, width
-        self.out_height, self.out_width = out_height, out_width
+        """Precompute the bands for ``height`` x ``width`` -> ``out_height`` x ``out_width``."""
+        self._sizes = height, width, out_height, out_width
         weigh = antialias_weights if rule == 'antialias' else two_tap_weights
-        reduction = height / out_height
-        row_block = next(
-            (n for n in (8, 4, 2) if n * 3 * width * ((n + 1) * reduction + 1) <= BLOCK_WORK), 1
-        )
-        self._rows = _blocks(weigh(height, out_height), row_block, transpose=False)
-        self._columns = _blocks(weigh(width, out_width), COLUMN_BLOCK, transpose=True)
+        self._rows = banded(weigh(height, out_height), ROW_BLOCKS)
+        self._columns = banded(weigh(width, out_width), COLUMN_BLOCKS)
+        self._row_weights = self._rows.weights[:, None]
+        self._column_weights = np.ascontiguousarray(self._columns.weights.transpose(0, 2, 1))
+        self._column_weights = self._column_weights[:, None]
         self._idle: deque[_Scratch] = deque()
 
     def __call__(
@@ -122,40 +213,41 @@ class Resampler:
             out: float32 [3, out_height, out_width], any strides.
             whole_levels: Round to whole grey levels before scaling, as an 8-bit resize does.
         """
-        if (self.height, self.width) == (self.out_height, self.out_width):
+        height, width, out_height, out_width = self._sizes
+        if (height, width) == (out_height, out_width):
             planes = np.stack(cv2.split(rgb))
             np.multiply(planes, np.float32(2 / 255), out=out)
             np.subtract(out, np.float32(1), out=out)
             return
-        flat = rgb.reshape(self.height, 3 * self.width)
         scratch = self._borrow()
-        for first, last, low, high, weights in self._rows:
-            band = scratch.band[: high - low]
-            band[...] = flat[low:high]
-            np.matmul(weights, band, out=scratch.rows[first:last])
-        interleaved = scratch.rows.reshape(self.out_height, self.width, 3)
-        cv2.split(interleaved, list(scratch.planes))
-        planes = scratch.planes.reshape(3 * self.out_height, self.width)
-        for first, last, low, high, weights in self._columns:
-            np.matmul(planes[:, low:high], weights, out=scratch.levels[:, first:last])
+        self._resample_rows(rgb.reshape(height, 3 * width), scratch)
+        cv2.split(scratch.interleaved, scratch.planes)
+        np.matmul(scratch.plane_windows, self._column_weights, out=scratch.columns)
         levels = scratch.levels
         if whole_levels:
             np.rint(levels, out=levels)
-        np.multiply(levels, np.float32(2 / 255), out=levels)
-        np.subtract(levels.reshape(3, self.out_height, self.out_width), np.float32(1), out=out)
+        np.multiply(levels, np.float32(2 / 255), out=out)
+        np.subtract(out, np.float32(1), out=out)
         self._idle.append(scratch)
+
+    def _resample_rows(self, lines: npt.NDArray[np.generic], scratch: _Scratch) -> None:
+        """Fill ``scratch.rows``, as many blocks at once as a cache holds the inputs of."""
+        blocks, at_once = len(self._row_weights), len(scratch.windows)
+        for block in range(0, blocks, at_once):
+            count = min(at_once, blocks - block)
+            first = block * self._rows.stride - self._rows.before
+            band = scratch.band[: scratch.band.shape[0] - (at_once - count) * self._rows.stride]
+            low, high = max(first, 0), min(first + len(band), len(lines))
+            band[: low - first] = band[high - first :] = 0
+            band[low - first : high - first, : lines.shape[1]] = lines[low:high]
+            done = slice(block, block + count)
+            np.matmul(self._row_weights[done], scratch.windows[:count], out=scratch.rows[done])
 
     def _borrow(self) -> _Scratch:
         try:
             return self._idle.pop()
         except IndexError:
-            deepest = max(block.high - block.low for block in self._rows)
-            return _Scratch(
-                band=np.empty((deepest, 3 * self.width), np.float32),
-                rows=np.empty((self.out_height, 3 * self.width), np.float32),
-                planes=np.empty((3, self.out_height, self.width), np.float32),
-                levels=np.empty((3 * self.out_height, self.out_width), np.float32),
-            )
+            return _Scratch(self._rows, self._columns, self._sizes)
 
 
 @lru_cache(maxsize=16)

@@ -192,17 +192,17 @@ def test_nothing_is_decoded_before_somebody_looks(fed, raw, picture):
     message = raw(picture())
     message.encoding = 'nonsense'
     frame = image(fed, message, 1000)
-    assert frame is fed.frames()['base']
+    assert frame is fed.frames()['/base']
     assert fed.stale(1000 * MS) == ()
     assert fed.newest_stamps() == {'/base': 1000 * MS, '/joint_states': 1000 * MS}
     assert fed.status(1000 * MS)[0].counters.undecodable == 0
 
 
 def test_an_older_image_is_dropped_and_counted(fed, raw, picture):
-    held = fed.frames()['base']
+    held = fed.frames()['/base']
     assert image(fed, raw(picture(1)), 970) is None
     assert image(fed, raw(picture(1)), 980) is None
-    assert fed.frames()['base'] is held
+    assert fed.frames()['/base'] is held
     assert fed.status(1000 * MS)[0].counters.out_of_order == 2
 
 

@@ -1,0 +1,119 @@
+"""Subscriptions of an embodiment's sensors: messages are kept, decoded later and elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nav_msgs.msg import Odometry
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from sensor_msgs.msg import CompressedImage, Image, JointState
+
+from pizero_ros.nodes.messages import odometry_values, stamp_ns
+from pizero_ros.nodes.raw_image import raw_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rclpy.node import Node
+
+    from pizero_ros.embodiment.schema import Camera, Embodiment, StateSource
+    from pizero_ros.observation.assembler import ObservationAssembler
+    from pizero_ros.observation.observation import Frame
+
+STATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Sensor data, but deeper: half a second of joint states outlasts a stall of the executor."""
+
+NO_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
+"""No warnings of incompatible QoS: best effort and volatile fits every publisher, and those
+events are a third of what each wake-up costs."""
+
+
+class Sensors:
+    """One subscription for each camera and state source; the executor's thread calls back."""
+
+    def __init__(
+        self,
+        node: Node,
+        embodiment: Embodiment,
+        assembler: ObservationAssembler,
+        *,
+        now_ns: Callable[[], int],
+        frame_arrived: Callable[[Frame], None],
+    ) -> None:
+        """Subscribe.
+
+        Args:
+            node: Whose subscriptions they are.
+            embodiment: The robot.
+            assembler: Takes the messages.
+            now_ns: The node's clock.
+            frame_arrived: Called with each camera frame that is now the newest.
+        """
+        self._node = node
+        self._assembler = assembler
+        self._now_ns = now_ns
+        self._frame_arrived = frame_arrived
+        self._subscriptions = [
+            *(self._camera(camera) for camera in embodiment.cameras),
+            *(self._state(source) for source in embodiment.state),
+        ]
+
+    def destroy(self) -> None:
+        """Remove the subscriptions."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _camera(self, camera: Camera) -> object:
+        def raw(serialized: bytes) -> None:
+            image = raw_image(serialized)
+            self._image(camera.topic, image, image.stamp_ns)
+
+        def compressed(message: CompressedImage) -> None:
+            self._image(camera.topic, message, stamp_ns(message.header.stamp))
+
+        qos = qos_profile_sensor_data
+        if camera.transport == 'compressed':
+            return self._subscribe(CompressedImage, camera.topic, compressed, qos)
+        return self._subscribe(Image, camera.topic, raw, qos, raw=True)
+
+    def _image(self, topic: str, message: object, stamp: int) -> None:
+        frame = self._assembler.image(topic, message, stamp, self._now_ns())
+        if frame is not None:
+            self._frame_arrived(frame)
+
+    def _state(self, source: StateSource) -> object:
+        topic = source.topic
+
+        def joints(message: JointState) -> None:
+            self._assembler.joint_state(
+                topic,
+                message.name,
+                message.position,
+                message.velocity,
+                message.effort,
+                stamp_ns(message.header.stamp),
+                self._now_ns(),
+            )
+
+        def odometry(message: Odometry) -> None:
+            values = odometry_values(message)
+            stamp = stamp_ns(message.header.stamp)
+            self._assembler.odometry(topic, values, stamp, self._now_ns())
+
+        if source.interface == 'odometry':
+            return self._subscribe(Odometry, topic, odometry, STATES)
+        return self._subscribe(JointState, topic, joints, STATES)
+
+    def _subscribe(
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[..., None],
+        qos: QoSProfile,
+        *,
+        raw: bool = False,
+    ) -> object:
+        return self._node.create_subscription(
+            kind, topic, callback, qos, event_callbacks=NO_EVENTS, raw=raw
+        )
