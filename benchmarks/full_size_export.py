@@ -103,48 +103,22 @@ def generate(arguments: argparse.Namespace) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Import the checkpoint and export it."""
-    from pizero_ros.checkpoints.checkpoint import open_checkpoint
-    from pizero_ros.checkpoints.choices import Choices
-    from pizero_ros.checkpoints.model_spec import model_spec
-    from pizero_ros.export.bundle import write_bundle
-    from pizero_ros.export.streaming import StreamedWeights
+    """Import the checkpoint and export it, as a user does: ``pizero export --checkpoint``."""
+    from pizero_ros.cli.main import main as pizero
 
-    given = None if arguments.architecture == 'pi0' else _sizes(arguments)
-    phases: dict[str, float] = {}
-    with _progress() as bar:
-        task = bar.add_task('reading the checkpoint', total=None)
-        since = time.perf_counter()
-        current = 'reading the checkpoint'
-
-        def tell(phase: str) -> None:
-            nonlocal since, current
-            now = time.perf_counter()
-            phases[current] = round(phases.get(current, 0.0) + now - since, 1)
-            since, current = now, phase
-            bar.update(task, description=phase)
-
-        def count(done: int, total: int) -> None:
-            if current == 'exporting graphs':
-                tell('writing weights')
-            bar.update(task, completed=done, total=total)
-
-        checkpoint = open_checkpoint(_checkpoint(arguments), given, actions=False)
-        spec, _ = model_spec(checkpoint, choices=Choices(), needs_prompts=False)
-        bundle = write_bundle(
-            StreamedWeights(checkpoint.architecture, lambda name: checkpoint.weights[name].load()),
-            spec,
-            _bundle(arguments),
-            semantics={},
-            kind=checkpoint.family,
-            source=checkpoint.folder.name,
-            on_phase=tell,
-            on_bytes=count,
-        )
-        tell('')
-    files = {name: entry.size for name, entry in bundle.manifest.files.items()}
-    figures = {'bytes': sum(files.values()), 'files': files, 'phases_s': phases}
-    _report(arguments, 'export', {**figures, 'parity': bundle.parity})
+    told = arguments.work / 'told.json'
+    words = ['export', '--checkpoint', str(_checkpoint(arguments)), '--model-only']
+    if arguments.architecture != 'pi0':
+        words += ['--architecture', arguments.architecture]
+    code = pizero([*words, '--out', str(_bundle(arguments)), '--json', str(told)])
+    if code:
+        raise SystemExit(code)
+    figures = json.loads(told.read_text())
+    bundle = _bundle(arguments)
+    files = {path.name: path.stat().st_size for path in sorted(bundle.iterdir())}
+    proof = json.loads((bundle / 'parity.json').read_text())
+    wanted = {key: figures[key] for key in ('bytes', 'seconds', 'phases_s', 'max_abs_error')}
+    _report(arguments, 'export', {**wanted, 'scale': proof['scale'], 'files': files})
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -69,6 +69,10 @@ class Checkpoint:
         model.load_state_dict(weights, strict=True, assign=True)
         return model.eval()
 
+    def sha256(self) -> str:
+        """Return the digest of the model file; reads all of it."""
+        return _digest(self.folder / MODEL)
+
     def semantics(
         self, embodiment: Embodiment, choices: Choices
     ) -> tuple[RobotSemantics, tuple[str, ...]]:
@@ -106,7 +110,7 @@ def open_checkpoint(
     actions: bool = True,
     slots: tuple[str, ...] | None = None,
     sha256: str | None = None,
-    on_bytes: Callable[[int], object] | None = None,
+    on_bytes: Callable[[int, int], object] | None = None,
 ) -> Checkpoint:
     """Check a checkpoint: format, configuration, names, shapes, types and values of all tensors.
 
@@ -118,7 +122,7 @@ def open_checkpoint(
         slots: Other names for its cameras, in the same order.
         sha256: What the model file's digest must be: the only check that sees a square matrix
             that was transposed, or two of a shape that were exchanged.
-        on_bytes: Told how many bytes have been looked at, for a progress bar.
+        on_bytes: Told the bytes looked at so far and of the whole, for a progress bar.
 
     Returns:
         The checkpoint.
@@ -202,12 +206,15 @@ def _steps(inputs: InputRules) -> list[str]:
     return [f'{inputs.steps} Euler steps, as config.json says; π0 has {DEFAULT_STEPS}']
 
 
-def _check_digest(path: Path, expected: str) -> None:
+def _digest(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open('rb') as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
-    if digest.hexdigest() != expected.lower():
-        raise CheckpointError.at(
-            path, 'SHA-256', found=digest.hexdigest(), expected=expected.lower()
-        )
+    return digest.hexdigest()
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    found = _digest(path)
+    if found != expected.lower():
+        raise CheckpointError.at(path, 'SHA-256', found=found, expected=expected.lower())

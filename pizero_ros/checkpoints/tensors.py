@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +29,11 @@ class TensorInfo(NamedTuple):
 
     def __str__(self) -> str:
         return f'{self.dtype} {list(self.shape)}'
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its values, of a type that is read."""
+        return math.prod(self.shape) * (4 if self.dtype == 'F32' else 2)
 
 
 class TensorFile:
@@ -132,25 +138,27 @@ def first_not_finite(tensor: torch.Tensor) -> int | None:
 
 
 def not_finite(
-    weights: Weights, on_bytes: Callable[[int], object] | None = None
+    weights: Weights, on_bytes: Callable[[int, int], object] | None = None
 ) -> dict[str, str]:
     """Look at every value once.
 
     Args:
         weights: What to look at.
-        on_bytes: Told the size of each tensor that has been looked at, for a progress bar.
+        on_bytes: Told the bytes looked at so far and of the whole, for a progress bar.
 
     Returns:
         Name in the file → the first value that is not finite, and where.
     """
     wrong = {}
+    done, total = 0, sum(source.info.nbytes for source in weights.values())
     for source in weights.values():
         tensor = source.load()
         index = first_not_finite(tensor)
         if index is not None:
             wrong[source.name] = f'{float(tensor.flatten()[index])} at flat index {index}'
         if on_bytes is not None:
-            on_bytes(tensor.nbytes)
+            done += tensor.nbytes
+            on_bytes(done, total)
     return wrong
 
 

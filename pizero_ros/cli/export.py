@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pizero_ros.cli.bundle_argument import positive
 from pizero_ros.cli.checkpoint_arguments import add_checkpoint
 from pizero_ros.cli.exit_codes import SUCCESS, UsageError
-from pizero_ros.cli.output import add_json, console, progress_console, write_json
+from pizero_ros.cli.output import PhaseDisplay, add_json, console, write_json
 from pizero_ros.errors import EnvironmentFault, ExportError
 
 if TYPE_CHECKING:
@@ -103,11 +103,12 @@ def run(arguments: argparse.Namespace) -> int:
         check_target(arguments.out, arguments.force)
     except ExportError as error:
         raise UsageError(str(error)) from None
-    with progress_console.status('reading') as status:
+    with PhaseDisplay() as display:
+        display.phase('reading')
         if arguments.checkpoint is None:
             source = from_random(arguments)
         else:
-            source = from_checkpoint(arguments, status.update)
+            source = from_checkpoint(arguments, display)
         bundle = write_bundle(
             source.model(),
             source.spec,
@@ -118,10 +119,12 @@ def run(arguments: argparse.Namespace) -> int:
             seed=source.seed,
             tokenizer=source.tokenizer,
             force=arguments.force,
-            on_phase=status.update,
+            on_phase=display.phase,
+            on_bytes=display.bytes,
         )
     size = sum(entry.size for entry in bundle.manifest.files.values())
-    _report(arguments, source, bundle.parity['max_abs_error'], size, time.perf_counter() - start)
+    seconds = {**display.seconds, 'all': time.perf_counter() - start}
+    _report(arguments, source, bundle.parity['max_abs_error'], size, seconds)
     return SUCCESS
 
 
@@ -130,7 +133,7 @@ def _report(
     source: Source,
     errors: dict[str, float],
     size: int,
-    seconds: float,
+    seconds: dict[str, float],
 ) -> None:
     """Say what was written, and what the user should know about it."""
     write_json(
@@ -145,7 +148,8 @@ def _report(
             'max_abs_error': errors,
             'ignored': dict(source.ignored),
             'notes': list(source.notes),
-            'seconds': seconds,
+            'seconds': seconds['all'],
+            'phases_s': {k: round(v, 3) for k, v in seconds.items() if k != 'all'},
         },
     )
     for name, rule in source.ignored.items():
@@ -156,7 +160,7 @@ def _report(
     console.print(
         f'{arguments.out}: {source.kind}, {size / 1e6:.1f} MB for {robots}; largest error against '
         f'torch {errors["velocity"]:.1e} per velocity, {errors["sample"]:.1e} per sample; '
-        f'{seconds:.1f} s',
+        f'{seconds["all"]:.1f} s',
         markup=False,
         soft_wrap=True,
     )

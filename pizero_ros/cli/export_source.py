@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
+    from pizero_ros.cli.output import PhaseDisplay
     from pizero_ros.export.random_bundle import ActionMode
     from pizero_ros.processing.spec import ModelSpec, RobotSemantics
 
@@ -78,12 +79,12 @@ def from_random(arguments: argparse.Namespace) -> Source:
     )
 
 
-def from_checkpoint(arguments: argparse.Namespace, tell: Callable[[str], object]) -> Source:
+def from_checkpoint(arguments: argparse.Namespace, display: PhaseDisplay) -> Source:
     """Take a checkpoint, whole and understood.
 
     Args:
         arguments: The command line.
-        tell: Told what is going on, for a progress display.
+        display: Shows how far it is.
 
     Raises:
         UsageError: An option makes no sense for it.
@@ -106,20 +107,14 @@ def from_checkpoint(arguments: argparse.Namespace, tell: Callable[[str], object]
     robots = [load_embodiment(each) for each in arguments.embodiment]
     choices = choices_of(arguments)
     given = arguments.architecture
-    looked_at = 0
-
-    def count(size: int) -> None:
-        nonlocal looked_at
-        looked_at += size
-        tell(f'checking every weight: {looked_at / 1e9:.1f} GB')
-
+    display.phase('checking every weight')
     checkpoint = open_checkpoint(
         arguments.checkpoint,
         None if given is None else read_architecture(architecture_path(given)),
         actions=bool(robots),
         slots=choices.slots,
         sha256=arguments.sha256,
-        on_bytes=count,
+        on_bytes=display.bytes,
     )
     notes = checkpoint.notes
     semantics: dict[str, RobotSemantics] = {}
@@ -138,7 +133,9 @@ def from_checkpoint(arguments: argparse.Namespace, tell: Callable[[str], object]
         kind=checkpoint.family,
         name=checkpoint.folder.resolve().name,
         model=lambda: StreamedWeights(
-            checkpoint.architecture, lambda name: checkpoint.weights[name].load()
+            checkpoint.architecture,
+            lambda name: checkpoint.weights[name].load(),
+            checkpoint.sha256,
         ),
         spec=spec,
         semantics=semantics,

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
-import glob
+import hashlib
 import importlib.metadata
 import json
 import platform
 import shutil
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pizero_ros.errors import ExportError
 from pizero_ros.export.graphs import export_graphs
 from pizero_ros.export.parity import prove
+from pizero_ros.export.staging import staging
+from pizero_ros.export.streaming import StreamedWeights
 from pizero_ros.policy.bundle import Bundle, file_entry, graph_digests
 from pizero_ros.policy.manifest import (
     CANONICAL_SLOTS,
@@ -30,18 +30,14 @@ from pizero_ros.policy.manifest import (
 from pizero_ros.policy.manifest_write import manifest_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from pizero_ros.embodiment.schema import Embodiment
-    from pizero_ros.export.streaming import StreamedWeights
     from pizero_ros.model.pi0 import Pi0
     from pizero_ros.policy.manifest import FileEntry
     from pizero_ros.processing.spec import ModelSpec, RobotSemantics
 
 _PARITY_SEED = 7
-_LOCK = 'export.lock'
-"""Held by the process that works in the folder; free again when that process is gone."""
-_REPLACED = 'replaced'
 _VERSIONED = ('pizero_ros', 'torch', 'onnx', 'onnxscript', 'onnxruntime', 'numpy')
 
 
@@ -62,8 +58,9 @@ def write_bundle(
     """Export a policy as a bundle and open it as the robot would.
 
     Everything is written to a folder beside ``out`` that takes its name at the end, so a broken
-    export leaves nothing that looks like a bundle. What an export that was killed has left beside
-    ``out`` is removed by the next one, which starts from the beginning.
+    export leaves nothing that looks like a bundle. An export of streamed weights that are too
+    large for memory and say who they are can be resumed: graphs and proof that were finished
+    before it was killed are taken over by the next export of the same weights to ``out``.
 
     Args:
         model: The policy, or its weights where they are to be read one at a time.
@@ -89,22 +86,32 @@ def write_bundle(
     tell = on_phase or (lambda _: None)
     check_target(out, force)
     sizes = model.architecture
-    with _staging(out, tell) as folder:
-        tell('exporting graphs')
-        export_graphs(model, folder, on_bytes=on_bytes)
-        tell('proving parity')
-        proof = prove(
-            model,
-            folder,
-            _PARITY_SEED,
-            spec.steps,
-            len(spec.slots),
-            on_case=lambda case: tell(f'proving parity: {case}'),
-        )
+    weights = StreamedWeights.of(model)
+    with staging(out, _key(weights, tell), tell) as place:
+        folder = place.folder
+        if place.done('graphs') is None:
+            for path in folder.iterdir():
+                path.unlink()
+            tell('exporting graphs')
+            export_graphs(model, folder, on_bytes=on_bytes)
+            place.finish('graphs', True)
         tell('hashing')
         files = _entries(folder)
-        # A proof is about these graphs and no others; the runtime holds it against the files.
-        proof['graphs'] = graph_digests(files)
+        proof = place.done('proof')
+        if not _proven(proof, files, spec):
+            tell('proving parity')
+            proof = prove(
+                model,
+                folder,
+                _PARITY_SEED,
+                spec.steps,
+                len(spec.slots),
+                on_case=lambda case: tell(f'proving parity: {case}'),
+            )
+            # A proof is about these graphs and no others; the runtime holds it against the files.
+            proof['graphs'] = graph_digests(files)
+            place.finish('proof', proof)
+        tell('writing the manifest')
         text = json.dumps(proof, indent=2, sort_keys=True)
         (folder / PARITY_FILE).write_text(f'{text}\n', encoding='utf-8')
         if tokenizer is not None:
@@ -123,7 +130,7 @@ def write_bundle(
         (folder / MANIFEST_FILE).write_text(manifest_text(manifest), encoding='utf-8')
         tell('checking')
         Bundle.open(folder)
-        _publish(folder, out)
+        place.publish(out)
     return Bundle(out, manifest, proof)
 
 
@@ -168,47 +175,26 @@ def _entries(folder: Path, known: Collection[str] = ()) -> dict[str, FileEntry]:
     return {path.name: file_entry(path) for path in paths}
 
 
-@contextlib.contextmanager
-def _staging(out: Path, tell: Callable[[str], object]) -> Iterator[Path]:
-    """Give a folder on the same file system as ``out``, removed unless it was moved away."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(out, tell)
-        work = Path(tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent))
-        lock = (work / _LOCK).open('w')
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as error:
-        raise ExportError.at(
-            out, '', found=str(error), expected='a place that can be written'
-        ) from None
-    folder = work / 'bundle'
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        lock.close()
+def _key(weights: StreamedWeights, tell: Callable[[str], object]) -> str | None:
+    """Return a digest of all that decides what the graphs are, if they take long to make."""
+    if weights.identity is None or weights.fits_memory:
+        return None
+    tell('identifying the weights')
+    made_of = {
+        'weights': weights.identity(),
+        'architecture': weights.architecture.as_mapping(),
+        'versions': _versions(),
+    }
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
-def _remove_leftovers(out: Path, tell: Callable[[str], object]) -> None:
-    """Remove the working folders of exports to ``out`` whose process is gone."""
-    for path in out.parent.glob(f'.{glob.escape(out.name)}.*/{_LOCK}'):
-        with path.open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            # A bundle that was about to be replaced is not ours to delete.
-            if not (path.parent / _REPLACED).exists():
-                tell(f'removing what a killed export left: {path.parent}')
-                shutil.rmtree(path.parent)
-
-
-def _publish(folder: Path, out: Path) -> None:
-    """Move the finished folder to its place, with the bundle it replaces kept until then."""
-    if out.exists():
-        out.rename(folder.with_name(_REPLACED))
-    folder.rename(out)
+def _proven(proof: dict[str, Any] | None, files: Mapping[str, FileEntry], spec: ModelSpec) -> bool:
+    """Return whether an interrupted export's proof is about these graphs and this policy."""
+    return proof is not None and (
+        proof['graphs'] == graph_digests(files)
+        and (proof['seed'], proof['steps'], proof['slots'])
+        == (_PARITY_SEED, spec.steps, len(spec.slots))
+    )
 
 
 def _now() -> str:

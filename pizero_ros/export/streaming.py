@@ -33,10 +33,13 @@ class StreamedWeights:
         architecture: The sizes.
         source: Gives one tensor, as often as it is asked for it; the tensor must not keep others
             in memory.
+        identity: Gives a digest of all tensors, by which a later process knows them again; None
+            where there is none.
     """
 
     architecture: Architecture
     source: Source
+    identity: Callable[[], str] | None = None
 
     @classmethod
     def of(cls, policy: Pi0 | StreamedWeights) -> StreamedWeights:
