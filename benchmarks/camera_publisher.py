@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
-import signal
 import sys
-import threading
 import time
 from array import array
 from functools import partial
@@ -28,8 +26,11 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from pizero_ros.embodiment.load import load_embodiment
+from pizero_ros.nodes.signals import stop_on_signals
 
 if TYPE_CHECKING:
+    import threading
+
     import numpy.typing as npt
 
     from pizero_ros.embodiment.schema import Embodiment
@@ -160,9 +161,7 @@ def main() -> int:
     parser.add_argument('--timing', choices=TIMINGS, default='free')
     parser.add_argument('--out', type=Path, required=True, help='JSON of the stamps sent')
     arguments = parser.parse_args()
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = Node('benchmark_cameras')
     embodiment = load_embodiment(Path(arguments.embodiment))

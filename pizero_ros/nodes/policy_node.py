@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import signal
 import sys
-import threading
 import time
 import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,6 +47,7 @@ from pizero_ros.nodes.reporting import (
     status_message,
 )
 from pizero_ros.nodes.sensors import Sensors
+from pizero_ros.nodes.signals import stop_on_signals
 from pizero_ros.observation.assembler import ObservationAssembler
 from pizero_ros.policy.bundle import Bundle
 from pizero_ros.policy.compatibility import require_embodiment
@@ -516,9 +515,7 @@ def main(args: list[str] | None = None) -> int:
         0 when stopped, 1 if a parameter is wrong or ``autostart`` failed.
     """
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = stop_on_signals()
     try:
         node = PolicyNode()
     except ParameterException as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import signal
 import sys
 import threading
 import time
@@ -25,10 +24,11 @@ from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
 from pizero_ros.errors import BagError, PizeroError
+from pizero_ros.nodes.signals import stop_on_signals
 from pizero_ros.replay.bag import Bag, RawMessage, Topic, open_bag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 _DRAIN_S = 10.0
 """How long to wait at the end until every reliable subscriber has confirmed the last message."""
@@ -264,11 +264,6 @@ def _run(node: Node, stop: threading.Event) -> int:
     return 1 if unconfirmed else 0
 
 
-def _on_signals(stop: Callable[[], None]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop())
-
-
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until the end of the bag, or SIGINT or SIGTERM.
 
@@ -278,8 +273,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         0 when the playback ended or was stopped, 1 on an error.
     """
-    stop = threading.Event()
-    _on_signals(stop.set)
+    stop = stop_on_signals()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = Node('replay_node')
     executor = SingleThreadedExecutor()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -31,6 +30,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import PizeroError
+from pizero_ros.nodes.signals import stop_on_signals
 from pizero_ros.sim.opengl import gl_backend
 
 if TYPE_CHECKING:
@@ -323,9 +323,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     if backend := gl_backend(os.environ):
         os.environ['MUJOCO_GL'] = backend
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node: SimRobotNode | None = None
     executor = SingleThreadedExecutor()

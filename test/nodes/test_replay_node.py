@@ -68,7 +68,7 @@ def _record(path, count):
 
 
 def _start(*parameters):
-    command = [sys.executable, '-c', CODE, '--ros-args']
+    command = [sys.executable, '-X', 'faulthandler', '-c', CODE, '--ros-args']
     for parameter in parameters:
         command += ['-p', parameter]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH', '')]))
@@ -118,7 +118,7 @@ def listener():
 
 @pytest.fixture
 def start():
-    """Starts replay nodes and ends those that a failed test left behind."""
+    """Starts replay nodes; of those that a failed test left behind, shows where they stood."""
     started = []
 
     def run(*parameters):
@@ -128,7 +128,8 @@ def start():
     yield run
     for process in started:
         if process.poll() is None:
-            process.kill()
+            process.send_signal(signal.SIGABRT)
+            print(process.communicate()[1])
         process.wait()
         process.stderr.close()
 
