@@ -88,12 +88,13 @@ def seen_from_outside(
             arrived.append((time_ns, stamp_of(message.header), first_ns))
     for chunk in chunks:
         observed_ns = stamp_of(chunk.header)
+        start_ns = chunk.start.sec * NANO + chunk.start.nanosec
         camera_ms.append(chunk.oldest_age_s * 1e3)
         for time_ns, stamp_ns, first_ns in arrived:
             if stamp_ns < observed_ns or stamp_ns > observed_ns + NANO:
                 continue
-            step = round((first_ns - observed_ns) * 1e-9 * chunk.rate_hz)
-            if first_ns == observed_ns + round(step * 1e9 / chunk.rate_hz):
+            step = round((first_ns - start_ns) * 1e-9 * chunk.rate_hz)
+            if first_ns == start_ns + round(step * 1e9 / chunk.rate_hz):
                 received_ms.append((time_ns - observed_ns) * 1e-6 - chunk.inference_s * 1e3)
     return {
         'oldest_stamp_to_observation': _percentiles(camera_ms),

@@ -21,7 +21,7 @@ class _Run(NamedTuple):
     """What is streamed: values float64 [stop, J] of the chunk's steps before ``stop``."""
 
     values: npt.NDArray[np.float64]
-    observed_ns: int
+    start_ns: int
     rate_hz: float
     accepted_ns: int
 
@@ -50,7 +50,7 @@ class BaseStream:
         """Stream a chunk from now on, until the end of its published steps."""
         asked = self._values.raw(chunk.actions[: steps.stop])
         limited, interventions = self._gate.limited(self._values.group.name, asked)
-        self._run = _Run(limited, chunk.observed_ns, chunk.rate_hz, now_ns)
+        self._run = _Run(limited, chunk.start_ns, chunk.rate_hz, now_ns)
         self._streaming = True
         return interventions
 
@@ -99,7 +99,7 @@ class BaseStream:
             return None
         if self._timeout_ns is not None and now_ns - run.accepted_ns > self._timeout_ns:
             return None
-        step = step_at(run.observed_ns, run.rate_hz, now_ns)
+        step = step_at(run.start_ns, run.rate_hz, now_ns)
         return run.values[step] if 0 <= step < len(run.values) else None
 
     def _zero(self, now_ns: int) -> TwistCommand:

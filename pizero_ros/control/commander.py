@@ -271,7 +271,7 @@ class Commander:
         for gripper in self._grippers:
             interventions += gripper.start(chunk, steps)
         self._holding = self._starved = False
-        return Decision('accepted', tuple(commands), steps, tuple(interventions))
+        return Decision('accepted', tuple(commands), steps, tuple(interventions), chunk.start_ns)
 
     def _refused(
         self, interventions: tuple[Intervention, ...], now_ns: int, measured: Mapping[str, float]

@@ -22,12 +22,14 @@ class Decision:
         commands: To be published, in this order: trajectories, or holds if it was refused.
         steps: Steps of the chunk that they hold, empty unless accepted.
         interventions: What the safety gate did.
+        start_ns: When action 0 of the chunk is due, None unless accepted.
     """
 
     reason: str
     commands: tuple[TrajectoryCommand, ...] = ()
     steps: range = range(0)
     interventions: tuple[Intervention, ...] = ()
+    start_ns: int | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class _Run(NamedTuple):
     """What goals are chosen from: values float64 [stop, J] of the steps before ``stop``."""
 
     values: npt.NDArray[np.float64]
-    observed_ns: int
+    start_ns: int
     rate_hz: float
 
 
@@ -44,7 +44,7 @@ class GripperStream:
         """Choose goals from a chunk from now on, until the end of its published steps."""
         asked = self._values.raw(chunk.actions[: steps.stop])
         limited, interventions = self._gate.limited(self._values.group.name, asked)
-        self._run = _Run(limited, chunk.observed_ns, chunk.rate_hz)
+        self._run = _Run(limited, chunk.start_ns, chunk.rate_hz)
         return interventions
 
     def tick(self, now_ns: int) -> GripperGoal | None:
@@ -53,7 +53,7 @@ class GripperStream:
         if run is None:
             return None
         due_ns = now_ns + steps_ns(self._lead_steps, run.rate_hz)
-        step = step_at(run.observed_ns, run.rate_hz, due_ns)
+        step = step_at(run.start_ns, run.rate_hz, due_ns)
         if not 0 <= step < len(run.values):
             return None
         asked = run.values[step]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pizero_ros.control.schedule import Acceptance, DelayEstimate, Reason, Request
@@ -17,6 +18,10 @@ class SingleFlight:
 
     A mode adds when to ask (``_due_ns``), how much to publish (``_limit``) and how long after
     the end of the horizon the robot may wait (``_patience_ns``).
+
+    A chunk whose observation was asked for while nothing moved starts when it has arrived: the
+    robot waits at the observation. By the chunk's own clock it would leap over the steps that
+    inference took, and with slow inference the gate would refuse that leap for ever.
     """
 
     mode = ''
@@ -26,6 +31,7 @@ class SingleFlight:
         self._delay = DelayEstimate()
         self._epoch = 0
         self._requested_ns: int | None = None
+        self._at_rest = False
         self._executing: ActionChunk | None = None
         self._accepted_ns = 0
         self._end_ns = 0
@@ -72,6 +78,7 @@ class SingleFlight:
             msg = 'an inference is under way; end it with accept() or fail() first'
             raise ValueError(msg)
         self._requested_ns = now_ns
+        self._at_rest = self._executing is None or now_ns >= self._end_ns
         return Request(self._epoch, now_ns, self.delay_ns, self._executing)
 
     def fail(self) -> None:
@@ -82,14 +89,18 @@ class SingleFlight:
         """Judge a chunk that has arrived; if accepted, it is executed from now on."""
         if self._requested_ns is not None and now_ns >= self._requested_ns:
             self._delay.add(now_ns - self._requested_ns)
+        at_rest, self._at_rest = self._at_rest, False
         self._requested_ns = None
+        if at_rest and now_ns >= chunk.observed_ns:
+            lead_ns = steps_ns(max(self._embodiment.lead_steps, 1), chunk.rate_hz)
+            chunk = replace(chunk, shift_ns=now_ns + lead_ns - chunk.observed_ns)
         steps = trim(chunk, now_ns, lead_steps=self._embodiment.lead_steps, limit=self._limit())
         reason = self._judge(chunk, now_ns, steps)
         if reason != 'accepted':
             return Acceptance(reason, chunk, range(0))
         self._executing = chunk
         self._accepted_ns = now_ns
-        self._end_ns = chunk.observed_ns + steps_ns(steps[-1], chunk.rate_hz)
+        self._end_ns = chunk.start_ns + steps_ns(steps[-1], chunk.rate_hz)
         return Acceptance(reason, chunk, steps)
 
     def held(self) -> None:

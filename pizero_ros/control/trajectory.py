@@ -20,13 +20,13 @@ def steps_ns(steps: int, rate_hz: float) -> int:
     return round(steps * 1e9 / rate_hz)
 
 
-def step_at(observed_ns: int, rate_hz: float, time_ns: int) -> int:
-    """Return the last step that is due at or before a time; negative before the observation.
+def step_at(start_ns: int, rate_hz: float, time_ns: int) -> int:
+    """Return the last step that is due at or before a time; negative before the start.
 
     The rounding is that of the waypoints themselves, so a time that equals a waypoint's time
     gives that waypoint at every rate.
     """
-    elapsed_ns = time_ns - observed_ns
+    elapsed_ns = time_ns - start_ns
     step = int(np.floor(elapsed_ns * rate_hz / 1e9)) + 1
     while steps_ns(step, rate_hz) > elapsed_ns:
         step -= 1
@@ -36,7 +36,7 @@ def step_at(observed_ns: int, rate_hz: float, time_ns: int) -> int:
 def trim(chunk: ActionChunk, now_ns: int, *, lead_steps: int, limit: int) -> range:
     """Select the steps of a chunk that may still be published.
 
-    Step k is due at ``observed_ns + round(k * 1e9 / rate)``. Steps due before ``now`` plus the
+    Step k is due at ``start_ns + round(k * 1e9 / rate)``. Steps due before ``now`` plus the
     lead are dropped, as are steps due exactly now (a controller jumps to a point with
     ``time_from_start`` 0), and at most ``limit`` are kept. A rest shorter than one step counts as
     nothing, because a controller refuses a message whose last point has passed on its way.
@@ -51,8 +51,8 @@ def trim(chunk: ActionChunk, now_ns: int, *, lead_steps: int, limit: int) -> ran
         The kept steps, an empty range if the chunk came too late.
     """
     earliest_ns = now_ns + max(steps_ns(lead_steps, chunk.rate_hz), 1)
-    first = max(step_at(chunk.observed_ns, chunk.rate_hz, earliest_ns - 1) + 1, 0)
-    shortest_end_ns = now_ns + steps_ns(1, chunk.rate_hz) - chunk.observed_ns
+    first = max(step_at(chunk.start_ns, chunk.rate_hz, earliest_ns - 1) + 1, 0)
+    shortest_end_ns = now_ns + steps_ns(1, chunk.rate_hz) - chunk.start_ns
     if steps_ns(first + limit - 1, chunk.rate_hz) < shortest_end_ns:
         first += 1  # a single step without lead: the next one
     stop = min(first + limit, chunk.horizon)
@@ -85,7 +85,7 @@ def build(
         msg = 'a trajectory needs at least one waypoint'
         raise ValueError(msg)
     due_ns = np.rint(np.arange(steps.start, steps.stop) * 1e9 / chunk.rate_hz).astype(np.int64)
-    due_ns += chunk.observed_ns - now_ns
+    due_ns += chunk.start_ns - now_ns
     positions = values.raw(chunk.actions[steps.start : steps.stop])
     return TrajectoryCommand(
         group=values.group.name,

@@ -149,6 +149,7 @@ def chunk_message(
     *,
     now_ns: int,
     sent: bool,
+    start_ns: int | None = None,
 ) -> ActionChunkMessage:
     """Return a whole chunk as the message that is recorded.
 
@@ -158,6 +159,7 @@ def chunk_message(
         embodiment: Whose joints the columns are.
         now_ns: When the observation was taken, node clock.
         sent: Whether controllers were told.
+        start_ns: When action 0 is due, None for the chunk's own clock.
     """
     joints = embodiment.action_joints
     message = ActionChunkMessage(
@@ -178,5 +180,6 @@ def chunk_message(
         sent=sent,
     )
     message.header.stamp = time_message(chunk.observed_ns)
+    message.start = time_message(chunk.start_ns if start_ns is None else start_ns)
     message.actions = doubles(chunk.actions)
     return message

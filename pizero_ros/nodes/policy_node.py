@@ -105,7 +105,7 @@ class PolicyNode(LifecycleNode):
         self._prompt = ''
         self._enabled = True
         self._active = False
-        self._hold_kind = self._hold_reason = ''
+        self._hold_kind = self._hold_reason = self._late = ''
         self._fault = ''
         self._told: tuple[int, str] | None = None
         self._logged_s: dict[str, float] = {}
@@ -140,7 +140,7 @@ class PolicyNode(LifecycleNode):
         """Start inference; the robot moves from the first chunk that passes the safety gate."""
         result = super().on_activate(state)
         self._tally = Tally()
-        self._fault = self._hold_kind = self._hold_reason = ''
+        self._fault = self._hold_kind = self._hold_reason = self._late = ''
         self._commander.reset()
         self._clock_epoch = self._assembler.epoch
         self._ticked_ns = self._now_ns()
@@ -370,7 +370,8 @@ class PolicyNode(LifecycleNode):
             self._publish(self._commander.tick(now_ns))
         if not starved and self._commander.status().starved:
             self._tally.starvations += 1
-            self._because('starved', 'the published horizon ran out before the next chunk')
+            text = 'the published horizon ran out before the next chunk'
+            self._because('starved', '; '.join(filter(None, (text, self._late))))
         if self._told != (self._state()[0], self._hold_kind):
             self._publish_status()
 
@@ -395,14 +396,16 @@ class PolicyNode(LifecycleNode):
             tally.deadlines_missed += 1
         tally.chunks_sent += outcome.sent
         if decision.reason == 'accepted':
-            self._hold_kind = self._hold_reason = ''
+            self._hold_kind = self._hold_reason = self._late = ''
         else:
             tally.chunks_discarded += 1
         if decision.reason == 'refused':
             self._because('refused', '; '.join(each.text for each in decision.interventions))
         elif decision.reason == 'late':
             took = outcome.durations_s['stamp_to_command']
-            self._because('late', f'a chunk came {took:.2f} s after its observation, all past')
+            # The robot goes on to the end of what was published, and holds for this reason then.
+            self._late = f'a chunk came {took:.2f} s after its observation, all past'
+            self._warn('late', self._late)
         for each in decision.interventions:
             name = f'{each.group}.{each.reason}'
             self._warn(name, f'safety gate, {name}: {each.text}')
@@ -413,6 +416,7 @@ class PolicyNode(LifecycleNode):
                 self._embodiment,
                 now_ns=outcome.observed_at_ns,
                 sent=outcome.sent,
+                start_ns=outcome.decision.start_ns,
             )
         )
 

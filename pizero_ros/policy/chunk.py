@@ -17,13 +17,15 @@ class ActionChunk:
     """A policy's answer to one observation.
 
     Attributes:
-        observed_ns: Stamp of the observation; action k belongs to ``observed_ns + k / rate_hz``.
+        observed_ns: Stamp of the observation; action k belongs to ``start_ns + k / rate_hz``.
         rate_hz: Action rate.
         actions: float64 [H, action width], robot vector (before an embodiment's joint mapping).
         model_actions: float32 [H, action_dim], what the model returned (normalised, padded).
         durations_s: Phase name → seconds (``preprocess``, ``observe``, ``denoise``, …).
         sequence: Number of the chunk since activation.
         epoch: Prompt and reset generation it was asked for in.
+        shift_ns: How long after the observation action 0 belongs: 0, unless a scheduler found
+            the robot at rest and starts the chunk when it has arrived.
     """
 
     observed_ns: int
@@ -33,6 +35,12 @@ class ActionChunk:
     durations_s: Mapping[str, float] = field(default_factory=dict)
     sequence: int = 0
     epoch: int = 0
+    shift_ns: int = 0
+
+    @property
+    def start_ns(self) -> int:
+        """Time of action 0."""
+        return self.observed_ns + self.shift_ns
 
     @property
     def horizon(self) -> int:

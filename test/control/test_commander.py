@@ -43,21 +43,24 @@ def deliver(commander, make, values, observed_ms=0, now_ms=100, measured=MEASURE
 
 def test_one_chunk_moves_every_group_on_one_clock(commander, make):
     decision = deliver(commander, make, actions(0.05, base=0.1, gripper=0.7))
-    assert (decision.reason, decision.steps) == ('accepted', range(7, 50))
+    assert (decision.reason, decision.steps) == ('accepted', range(50))
+    assert decision.start_ns == 140 * MS
     assert [command.group for command in decision.commands] == ['left', 'right']
     for command in decision.commands:
         assert command.stamp_ns == 100 * MS
-        assert command.time_from_start_ns.tolist() == [k * 20 * MS for k in range(2, 45)]
-        np.testing.assert_array_equal(command.positions, np.full((43, 2), 0.05))
+        assert command.time_from_start_ns.tolist() == [k * 20 * MS for k in range(2, 52)]
+        np.testing.assert_array_equal(command.positions, np.full((50, 2), 0.05))
     assert decision.commands[0].velocities is None
     assert not decision.commands[1].velocities[-1].any()
     twist, goal = commander.tick(100 * MS)
-    assert isinstance(twist, TwistCommand)
-    assert twist.values.tolist() == [0.1, 0.1]
+    assert twist.values.tolist() == [0.0, 0.0]
     assert isinstance(goal, GripperGoal)
     assert goal.positions.tolist() == [0.7]
+    (twist,) = commander.tick(140 * MS)
+    assert isinstance(twist, TwistCommand)
+    assert twist.values.tolist() == [0.1, 0.1]
     status = commander.status()
-    assert (status.mode, status.sequence, status.end_ns) == ('async', 3, 980 * MS)
+    assert (status.mode, status.sequence, status.end_ns) == ('async', 3, 1120 * MS)
     assert status.decisions == {'accepted': 1}
     assert not status.holding
 
@@ -139,14 +142,14 @@ def test_hold_mid_motion_stays_at_the_current_command(commander, make):
 
 def test_starvation_holds_once_zeroes_the_base_and_is_counted(commander, make):
     deliver(commander, make, actions(0.05, base=0.2))
-    commands = commander.tick(1001 * MS)
+    commands = commander.tick(1141 * MS)
     assert [type(command) for command in commands] == [TrajectoryCommand] * 2 + [TwistCommand]
     np.testing.assert_allclose(commands[0].positions, [[0.05, 0.05]])
     assert commands[2].values.tolist() == [0.0, 0.0]
     assert commander.status().starved
-    assert [type(command) for command in commander.tick(1020 * MS)] == [TwistCommand]
+    assert [type(command) for command in commander.tick(1160 * MS)] == [TwistCommand]
     assert commander.status().interventions == {('chunk', 'starved'): 1}
-    deliver(commander, make, actions(0.05), observed_ms=1100, now_ms=1200)
+    deliver(commander, make, actions(0.05), observed_ms=1200, now_ms=1300)
     assert not commander.status().starved
 
 
@@ -186,7 +189,7 @@ def test_a_new_prompt_lets_motion_go_on(commander, make):
     commander.begin(300 * MS)
     assert commander.advance_epoch() == 1
     assert not commander.status().holding
-    assert commander.status().end_ns == 980 * MS
+    assert commander.status().end_ns == 1120 * MS
     stale = make.chunk(actions(0.4), observed_ns=300 * MS, epoch=0)
     assert commander.accept(stale, 400 * MS, MEASURED).reason == 'stale_epoch'
     assert deliver(commander, make, actions(0.06), 400, 500).reason == 'accepted'
@@ -199,7 +202,7 @@ def test_a_narrow_chunk_is_a_broken_invariant(commander, make):
 
 def test_open_loop_publishes_executed_steps_only(make, robot):
     commander = Commander(robot, OpenLoop(robot))
-    assert deliver(commander, make, actions(0.05)).steps == range(7, 32)
+    assert deliver(commander, make, actions(0.05)).steps == range(25)
 
 
 def test_a_call_and_its_publication_cannot_be_overtaken(commander, make):

@@ -39,41 +39,62 @@ def test_inference_is_wanted_at_once_and_never_twice(make, mode):
 
 def test_async_asks_so_that_the_chunk_arrives_after_its_executed_steps(make):
     scheduler = Asynchronous(make.robot(make.arm()))
-    assert run_once(scheduler, make, 0, 150).steps == range(10, 50)
+    assert run_once(scheduler, make, 0, 150).steps == range(50)
     # Accepted at 150, 25 steps are 500 ms, the delay is 150.
     assert scheduler.next_request_ns() == 500 * MS
     assert not scheduler.wants_inference(500 * MS - 1)
     assert scheduler.wants_inference(500 * MS)
-    assert run_once(scheduler, make, 500, 150).accepted
+    assert run_once(scheduler, make, 500, 150).steps == range(10, 50)
     assert scheduler.next_request_ns() == 1000 * MS
+
+
+def test_from_rest_a_chunk_starts_when_it_has_arrived(make):
+    """The first, the one after a hold, the one after starvation; but none observed in motion."""
+    scheduler = Asynchronous(make.robot(make.arm(), lead_steps=0))
+    first = run_once(scheduler, make, 0, 3000)  # Slower than the whole horizon.
+    assert first.steps == range(50)
+    assert (first.chunk.observed_ns, first.chunk.start_ns) == (0, 3020 * MS)
+    assert scheduler.executing.start_ns == 3020 * MS
+    moving = run_once(scheduler, make, 3100, 100)
+    assert (moving.chunk.start_ns, moving.steps.start) == (3100 * MS, 6)
+    starved = run_once(scheduler, make, 4081, 100)
+    assert (starved.chunk.start_ns, starved.steps) == (4201 * MS, range(50))
+    request = scheduler.begin(4500 * MS)
+    scheduler.held()  # Observed in motion, held since: its own clock counts.
+    chunk = make.chunk(np.zeros((50, 2)), observed_ns=4500 * MS, epoch=request.epoch)
+    assert scheduler.accept(chunk, 4600 * MS).chunk.start_ns == 4500 * MS
+    scheduler.held()
+    assert run_once(scheduler, make, 5000, 100).chunk.start_ns == 5120 * MS
 
 
 def test_async_with_slow_inference_asks_at_once(make):
     scheduler = Asynchronous(make.robot(make.arm()))
-    assert run_once(scheduler, make, 0, 700).steps == range(37, 50)
+    assert run_once(scheduler, make, 0, 700).steps == range(50)
     assert scheduler.wants_inference(700 * MS)
 
 
 def test_open_loop_executes_n_and_asks_when_they_have_elapsed(make):
     scheduler = OpenLoop(make.robot(make.arm(), executed_steps=10))
-    assert run_once(scheduler, make, 0, 150).steps == range(10, 20)
-    assert scheduler.end_ns == 380 * MS
-    assert not scheduler.wants_inference(380 * MS - 1)
-    assert scheduler.wants_inference(380 * MS)
+    assert run_once(scheduler, make, 0, 150).steps == range(10)
+    assert scheduler.end_ns == 370 * MS  # 150, 2 steps of lead, 9 steps from the first
+    assert not scheduler.wants_inference(370 * MS - 1)
+    assert scheduler.wants_inference(370 * MS)
+    assert run_once(scheduler, make, 370, 150).steps == range(10)
+    assert scheduler.end_ns == 740 * MS
 
 
 def test_open_loop_does_not_publish_beyond_published_steps(make):
     scheduler = OpenLoop(make.robot(make.arm(), executed_steps=25, published_steps=5))
-    assert run_once(scheduler, make, 0, 150).steps == range(10, 15)
+    assert run_once(scheduler, make, 0, 150).steps == range(5)
 
 
 def test_async_starves_when_the_published_horizon_has_run_out(make):
     scheduler = Asynchronous(make.robot(make.arm(), published_steps=30))
     assert not scheduler.starved(10_000 * MS)
     run_once(scheduler, make, 0, 150)
-    assert scheduler.end_ns == 780 * MS
-    assert not scheduler.starved(780 * MS)
-    assert scheduler.starved(780 * MS + 1)
+    assert scheduler.end_ns == 770 * MS
+    assert not scheduler.starved(770 * MS)
+    assert scheduler.starved(770 * MS + 1)
     scheduler.held()
     assert not scheduler.starved(10_000 * MS)
 
@@ -81,8 +102,8 @@ def test_async_starves_when_the_published_horizon_has_run_out(make):
 def test_open_loop_resting_for_one_inference_is_not_starvation(make):
     scheduler = OpenLoop(make.robot(make.arm(), executed_steps=10))
     run_once(scheduler, make, 0, 150)
-    assert not scheduler.starved((380 + 150 + 40) * MS)
-    assert scheduler.starved((380 + 150 + 40) * MS + 1)
+    assert not scheduler.starved((370 + 150 + 40) * MS)
+    assert scheduler.starved((370 + 150 + 40) * MS + 1)
 
 
 def test_a_new_prompt_discards_the_chunk_under_way_and_asks_at_once(make):
@@ -94,14 +115,15 @@ def test_a_new_prompt_discards_the_chunk_under_way_and_asks_at_once(make):
     chunk = make.chunk(np.zeros((50, 2)), observed_ns=300 * MS, epoch=request.epoch)
     assert scheduler.accept(chunk, 400 * MS).reason == 'stale_epoch'
     assert scheduler.wants_inference(400 * MS)
-    assert scheduler.end_ns == 980 * MS
+    assert scheduler.end_ns == 1120 * MS
 
 
 def test_late_superseded_and_future_chunks_are_discarded(make):
     scheduler = Asynchronous(make.robot(make.arm()))
-    late = run_once(scheduler, make, 0, 1200)
+    assert run_once(scheduler, make, 1000, 100).accepted
+    late = run_once(scheduler, make, 1600, 1200)
     assert (late.reason, late.steps) == ('late', range(0))
-    assert scheduler.executing is None
+    assert scheduler.executing.observed_ns == 1000 * MS
     assert run_once(scheduler, make, 2000, 100).accepted
     old = make.chunk(np.zeros((50, 2)), observed_ns=1990 * MS)
     assert scheduler.accept(old, 2200 * MS).reason == 'superseded'

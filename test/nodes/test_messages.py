@@ -147,7 +147,7 @@ def test_chunk_carries_actions_groups_and_ages():
     sent = chunk_message(chunk, observation, embodiment, now_ns=NOW_NS + 5_000_000, sent=True)
     message = over_the_wire(sent)
     assert isinstance(message, ActionChunkMessage)
-    assert stamp_ns(message.header.stamp) == NOW_NS
+    assert stamp_ns(message.header.stamp) == stamp_ns(message.start) == NOW_NS
     assert (message.sequence, message.epoch, message.prompt) == (7, 3, 'tidy up')
     assert (message.horizon, message.width, message.rate_hz) == (50, 18, 50.0)
     np.testing.assert_array_equal(np.reshape(message.actions, (50, 18)), chunk.actions)
@@ -158,3 +158,9 @@ def test_chunk_carries_actions_groups_and_ages():
     assert message.newest_age_s == pytest.approx(0.005)
     assert message.oldest_age_s == pytest.approx(0.035)
     assert message.sent
+    start_ns = NOW_NS + 190_000_000
+    sent = chunk_message(
+        chunk, observation, embodiment, now_ns=NOW_NS, sent=True, start_ns=start_ns
+    )
+    message = over_the_wire(sent)
+    assert (stamp_ns(message.header.stamp), stamp_ns(message.start)) == (NOW_NS, start_ns)

@@ -67,12 +67,17 @@ def test_trajectories_are_the_chunks_waypoints_on_the_chunks_clock(moving):
 
         chunk = chunk_of(message, robot.chunks)
         assert (chunk.horizon, chunk.rate_hz, chunk.embodiment) == (50, 50.0, 'sim_single_arm')
-        due = stamp + times - stamp_ns(chunk.header.stamp)
+        due = stamp + times - stamp_ns(chunk.start)
         assert (due % STEP_NS == 0).all()
         steps = due // STEP_NS
         assert steps.tolist() == list(range(steps[0], 50))
         columns = [chunk.joint_indices[chunk.joint_names.index(name)] for name in ARM]
         np.testing.assert_array_equal(command.positions, chunk_actions(chunk)[steps][:, columns])
+    # From rest a chunk starts when it has arrived, in motion when it was observed.
+    first = chunk_of(robot.motions()[0], robot.chunks)
+    lead_ns = LEAD_STEPS * STEP_NS
+    assert stamp_ns(first.start) == stamp_ns(robot.motions()[0].header.stamp) + lead_ns
+    assert any(c.sent and c.start == c.header.stamp for c in robot.chunks)
     assert robot.status.embodiment == 'sim_single_arm'
 
 
@@ -119,7 +124,7 @@ def test_base_is_streamed_on_the_chunks_clock_and_zeroed_on_deactivate(start):
     for message, stamp in zip(streamed, stamps, strict=True):
         assert message.header.frame_id == 'base_link'
         assert stamp >= first
-        due = [(c, (int(stamp) - stamp_ns(c.header.stamp)) // STEP_NS) for c in sent]
+        due = [(c, (int(stamp) - stamp_ns(c.start)) // STEP_NS) for c in sent]
         rows = [chunk_actions(c)[k, 14:17] for c, k in due if 0 <= k < 50]
         asked = any(np.array_equal(_axes(message), row) for row in rows)
         matched += asked
