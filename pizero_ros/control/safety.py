@@ -10,6 +10,7 @@ import numpy as np
 
 from pizero_ros.control.commands import GripperGoal, TrajectoryCommand, TwistCommand
 from pizero_ros.control.joint_values import JointValues
+from pizero_ros.control.limits import change_s, follow, speeds
 from pizero_ros.control.trajectory import waypoint_velocities
 
 if TYPE_CHECKING:
@@ -70,10 +71,10 @@ class SafetyGate:
     """Checks every command of one embodiment and counts what it had to do.
 
     A command is refused if it is not finite or if it starts too far from the current command.
-    It is altered if it leaves the position limits (clamped) or the velocity limits (each step
-    shortened to what the limit allows, the next one starting where it ended). Acceleration is
-    measured and reported only. Inputs are never changed. One intervention is counted per command
-    and reason, however many waypoints it touches; its text says how many.
+    It is altered if it leaves the position limits (clamped), or asks for more speed or more
+    acceleration than a joint has (followed as closely as ``limits.follow`` allows). A hold is not
+    altered: it stops within two periods. Inputs are never changed. One intervention is counted
+    per command and reason, however many waypoints it touches; its text says how many.
 
     Not thread-safe; the ``Commander`` that owns it holds a lock.
 
@@ -130,8 +131,7 @@ class SafetyGate:
             return GateResult(None, (self.note(command.group, 'max_step', text),))
         positions = self._within(values, asked, 'position', values.lower, values.upper, notes)
         step_s = np.diff(command.time_from_start_ns, prepend=0)[:, None] * 1e-9
-        positions = self._slowed(values, positions, step_s, current.positions, notes)
-        self._report_acceleration(values, positions, step_s, current, notes)
+        positions = self._followed(values, positions, step_s, current, notes)
         velocities = command.velocities
         if positions is asked:
             if velocities is None or (np.abs(velocities) <= values.velocity * _ROUNDING).all():
@@ -263,57 +263,31 @@ class SafetyGate:
         notes.append(self.note(values.group.name, reason, text))
         return clamped
 
-    def _slowed(
+    def _followed(
         self,
         values: JointValues,
-        positions: npt.NDArray[np.float64],
-        step_s: npt.NDArray[np.float64],
-        current: npt.NDArray[np.float64],
-        notes: list[Intervention],
-    ) -> npt.NDArray[np.float64]:
-        """Shorten each step to what the velocity limit allows; the same array if none was."""
-        allowed = values.velocity * step_s
-        moved = np.abs(np.diff(positions, axis=0, prepend=current[None]))
-        too_fast = moved > allowed * _ROUNDING
-        if not too_fast.any():
-            return positions
-        step, joint = np.unravel_index(np.argmax(moved - allowed), moved.shape)
-        text = (
-            f'{values.names[joint]}: {moved[step, joint] / step_s[step, 0]:.4g} per second, at '
-            f'most {values.velocity[joint]:.4g} is allowed, '
-            f'{int(too_fast.any(axis=1).sum())} of {len(positions)} steps'
-        )
-        notes.append(self.note(values.group.name, 'velocity', text))
-        slowed = np.empty_like(positions)
-        reached = current
-        for k in range(len(positions)):
-            reached = reached + np.clip(positions[k] - reached, -allowed[k], allowed[k])
-            slowed[k] = reached
-        return slowed
-
-    def _report_acceleration(
-        self,
-        values: JointValues,
-        positions: npt.NDArray[np.float64],
+        asked: npt.NDArray[np.float64],
         step_s: npt.NDArray[np.float64],
         current: CurrentCommand,
         notes: list[Intervention],
-    ) -> None:
-        """Note accelerations above the limit; the speed of a step counts at its middle."""
-        if not np.isfinite(values.acceleration).any():
-            return
-        speed = np.diff(positions, axis=0, prepend=current.positions[None]) / step_s
-        change = np.abs(np.diff(speed, axis=0, prepend=current.velocities[None]))
-        # The speed before the first waypoint is taken one later step back: the first step may be
-        # arbitrarily short.
-        typical = step_s[1:2] if len(step_s) > 1 else step_s
-        middle = (step_s + np.concatenate([typical, step_s[:-1]])) / 2.0
-        excess = change / middle / values.acceleration
-        if excess.max() <= 1.0 + 1e-6:
-            return
-        step, joint = np.unravel_index(np.argmax(excess), excess.shape)
-        text = (
-            f'{values.names[joint]}: {change[step, joint] / middle[step, 0]:.4g} per second '
-            f'squared at step {step}, limit {values.acceleration[joint]:.4g}, not altered'
-        )
-        notes.append(self.note(values.group.name, 'acceleration', text))
+    ) -> npt.NDArray[np.float64]:
+        """Follow a path [N, J] within the limits; the same array if it respects them."""
+        speed = speeds(asked, step_s, current)
+        change = np.diff(speed, axis=0, prepend=current.velocities[None]) / change_s(step_s)
+        altered = False
+        for reason, found, limit, unit in (
+            ('velocity', np.abs(speed), values.velocity, 'per second'),
+            ('acceleration', np.abs(change), values.acceleration, 'per second squared'),
+        ):
+            beyond = found > limit * _ROUNDING
+            if not beyond.any():
+                continue
+            altered = True
+            step, joint = np.unravel_index(np.argmax(found / limit), found.shape)
+            text = (
+                f'{values.names[joint]}: {found[step, joint]:.4g} {unit}, at most '
+                f'{limit[joint]:.4g} is allowed, {int(beyond.any(axis=1).sum())} of '
+                f'{len(asked)} steps'
+            )
+            notes.append(self.note(values.group.name, reason, text))
+        return follow(values, asked, step_s, current) if altered else asked

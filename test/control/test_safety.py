@@ -99,18 +99,50 @@ def test_non_finite_is_refused(gate, bad):
     assert gate.chunk(actions).text == '1 of 350 actions not finite, first at step 3 value 6'
 
 
-def test_acceleration_is_reported_and_not_altered(make):
+def acceleration(positions, current, step_s=0.02):
+    speed = np.diff(positions, axis=0, prepend=current) / step_s
+    return np.diff(speed, axis=0, prepend=0.0) / step_s
+
+
+def test_acceleration_beyond_the_limit_is_followed_within_it(make):
     gate = SafetyGate(make.robot(make.group('arm', [make.joint('arm_0', 0, acceleration=10.0)])))
-    speed = np.array([0.2, 0.4, 0.6, 0.6, 0.4, 0.2, 0.0])
+    speed = np.array([0.2, 0.4, 0.6, 0.6, 0.4, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     gentle = np.cumsum(speed * 0.02)[:, None]
-    assert gate.trajectory(trajectory(gentle), at(0.0)).interventions == ()
-    sharp = gentle + np.array([0, 0, 0, 0.01, 0.01, 0.01, 0.01])[:, None]
-    command = trajectory(sharp)
+    command = trajectory(gentle)
     result = gate.trajectory(command, at(0.0))
-    assert result.command is command
+    assert (result.command, result.interventions) == (command, ())
+    leap = gentle + (np.arange(len(speed)) >= 3)[:, None] * 0.01
+    result = gate.trajectory(trajectory(leap), at(0.0))
     assert gate.interventions == {('arm', 'acceleration'): 1}
     # Speeds 0.6, 1.1, 0.4 at steps 2, 3, 4: -35 per second squared is the largest change.
-    assert result.interventions[0].text.startswith('arm_0: 35 per second squared at step 4')
+    assert result.interventions[0].text.startswith('arm_0: 35 per second squared, at most 10 is')
+    followed = result.command.positions
+    assert np.abs(acceleration(followed, 0.0)).max() <= 10.0 * (1 + 1e-9)
+    behind = leap - followed
+    assert np.abs(behind).max() <= 0.01 + 1e-9
+    np.testing.assert_allclose(behind[-2:], 0.0, atol=1e-9)
+
+
+def test_a_step_is_reached_and_not_swung_about(make):
+    arm = make.group('arm', [make.joint('arm_0', 0, acceleration=8.0, velocity=1.0)])
+    gate = SafetyGate(make.robot(arm))
+    asked = np.full((50, 1), 0.3)
+    followed = gate.trajectory(trajectory(asked), at(0.0)).command.positions
+    assert np.abs(np.diff(followed, axis=0, prepend=0.0)).max() <= 0.02 * (1 + 1e-9)
+    assert np.abs(acceleration(followed, 0.0)).max() <= 8.0 * (1 + 1e-9)
+    assert followed.max() <= 0.3 + 1e-9
+    np.testing.assert_allclose(followed[-1], 0.3, atol=1e-6)
+
+
+def test_a_position_limit_is_braked_for(make):
+    """Asked to run on to the limit, with more speed than can be braked at once."""
+    arm = make.group('arm', [make.joint('arm_0', 0, acceleration=5.0, position=(-1.0, 0.2))])
+    gate = SafetyGate(make.robot(arm))
+    asked = np.minimum(np.arange(1, 31) * 0.03, 0.2)[:, None]
+    followed = gate.trajectory(trajectory(asked), at(0.0)).command.positions
+    assert followed.max() <= 0.2
+    assert np.abs(acceleration(followed, 0.0)).max() <= 5.0 * (1 + 1e-9)
+    np.testing.assert_allclose(followed[-1], 0.2, atol=1e-4)
 
 
 def test_a_hold_outside_the_limits_is_not_moved_into_them(gate):
