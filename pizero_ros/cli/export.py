@@ -84,6 +84,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--seed', type=int, help='seed of random weights (default: 0)')
     parser.add_argument('--force', action='store_true', help='replace a bundle at --out')
+    parser.add_argument(
+        '--jacobian',
+        action='store_true',
+        help='add jacobian.onnx, for real-time chunking with rtc_method jacobian; it is twice as '
+        'large as denoise.onnx',
+    )
     add_json(parser)
     add_checkpoint(parser)
 
@@ -119,6 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
             seed=source.seed,
             tokenizer=source.tokenizer,
             force=arguments.force,
+            jacobian=arguments.jacobian,
             on_phase=display.phase,
             on_bytes=display.bytes,
         )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from pizero_ros.control.commands import TrajectoryCommand
     from pizero_ros.control.safety import Intervention
+    from pizero_ros.control.speed import Blocked
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,9 @@ class Decision:
     """What became of a chunk.
 
     Attributes:
-        reason: ``accepted``; ``refused`` by the safety gate; ``stopped``; or why the scheduler
-            discarded it (``late``, ``stale_epoch``, ``superseded``, ``from_future``).
+        reason: ``accepted``; ``refused`` by the safety gate; ``stopped``; ``speed_scaling``,
+            because the controllers' speed forbids motion; or why the scheduler discarded it
+            (a ``schedule.Reason``).
         commands: To be published, in this order: trajectories, or holds if it was refused.
         steps: Steps of the chunk that they hold, empty unless accepted.
         interventions: What the safety gate did.
@@ -48,6 +50,8 @@ class CommanderStatus:
         decisions: Number of chunks by the reason of their ``Decision``.
         interventions: Number of safety interventions by (group, reason).
         last_intervention: The latest one.
+        blocked: Why the speed of the controllers forbids motion, None if it does not.
+        speed: Speed factor that the controllers reported last, None if none was.
     """
 
     mode: str
@@ -61,3 +65,5 @@ class CommanderStatus:
     decisions: Mapping[str, int]
     interventions: Mapping[tuple[str, str], int]
     last_intervention: Intervention | None
+    blocked: Blocked | None = None
+    speed: float | None = None

@@ -63,6 +63,23 @@ class ExecutingTrajectory:
             return None
         return CurrentCommand(positions, np.zeros_like(positions))
 
+    def ahead(
+        self, times_ns: npt.NDArray[np.int64], current: CurrentCommand
+    ) -> npt.NDArray[np.float64]:
+        """Return where the group is going to be sent if nothing replaces what it follows.
+
+        Args:
+            times_ns: int64 [N], not before now.
+            current: What ``current`` returns for now; it counts until something is commanded.
+
+        Returns:
+            float64 [N, J], raw units; past the end of the trajectory its last position.
+        """
+        knots = self._knots
+        if knots is None:
+            return np.tile(current.positions, (len(times_ns), 1))
+        return np.stack([knots.sample(int(time_ns))[0] for time_ns in times_ns])
+
     def replace(self, command: TrajectoryCommand, now_ns: int, current: CurrentCommand) -> None:
         """Follow a new command from ``current``, which is the current command at ``now_ns``."""
         start = Knots.of(

@@ -66,6 +66,15 @@ class GripperStream:
             self._sent = result.command.positions
         return result.command
 
+    def resend(self) -> None:
+        """Note that the last goal was not taken: the next one is sent whatever it is."""
+        self._sent = None
+
+    @property
+    def name(self) -> str:
+        """Name of the action group."""
+        return self._values.group.name
+
     def halt(self) -> None:
         """Drop the chunk; the gripper keeps its goal."""
         self._run = None

@@ -53,7 +53,9 @@ def follow(values: JointValues, asked: Array, step_s: Array, current: CurrentCom
 
     Every step is given the asked step's own speed plus what makes up for being behind, but no
     more of that than can be braked away; then acceleration, speed and position limits are
-    applied, the later ones being stronger. A path within the limits comes back as it was.
+    applied, the later ones being stronger. The first step goes no further than ``max_step``. A
+    path within the limits comes back as it was. A joint that starts outside its position limits
+    only moves inwards.
 
     Args:
         values: Limits of the group; infinite where there is none.
@@ -75,6 +77,7 @@ def follow(values: JointValues, asked: Array, step_s: Array, current: CurrentCom
                 float(values.upper[joint]),
                 float(values.velocity[joint]),
                 float(values.acceleration[joint]),
+                float(values.max_step[joint]),
             ),
             asked[:, joint].tolist(),
             wanted[:, joint].tolist(),
@@ -90,6 +93,7 @@ class _Limits(NamedTuple):
     upper: float
     velocity: float
     acceleration: float
+    max_step: float
 
 
 def _follow_one(
@@ -101,10 +105,11 @@ def _follow_one(
     start: tuple[float, float],
 ) -> list[float]:
     """Follow the path of one joint; plain floats, because arrays of six are slower by far."""
-    lower, upper, fastest, acceleration = limits
+    lower, upper, velocity, acceleration, max_step = limits
     position, speed = start
     behind = 0.0
-    followed = []
+    fastest = min(velocity, max_step / durations[0])
+    followed: list[float] = []
     for goal, own, step, change in zip(asked, wanted, durations, changes, strict=True):
         catching_up = math.copysign(_stoppable(abs(behind), step, acceleration), behind)
         most = acceleration * change
@@ -112,9 +117,12 @@ def _follow_one(
         speed = min(max(speed, -fastest), fastest)
         speed = min(speed, _stoppable(max(upper - position, 0.0), step, acceleration))
         speed = max(speed, -_stoppable(max(position - lower, 0.0), step, acceleration))
-        position += speed * step
+        # Rounding must not carry a joint over a limit that it was braked for.
+        nearest, furthest = min(lower, position), max(upper, position)
+        position = min(max(position + speed * step, nearest), furthest)
         followed.append(position)
         behind = goal - position
+        fastest = velocity
     return followed
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from pizero_ros.control.commands import GripperGoal, TrajectoryCommand, TwistCommand
 from pizero_ros.control.joint_values import JointValues
 from pizero_ros.control.limits import change_s, follow, speeds
+from pizero_ros.control.spline import cubic_range
 from pizero_ros.control.trajectory import waypoint_velocities
 
 if TYPE_CHECKING:
@@ -25,11 +26,21 @@ CHUNK = 'chunk'
 OBSERVATION = 'observation'
 """Group name under which refused observations are counted."""
 
+REASONS = (
+    'non_finite', 'position', 'velocity', 'acceleration', 'max_step', 'workspace', 'no_position',
+    'starved', 'overdue', 'paused', 'missing', 'out_of_range', 'no_server', 'goal_rejected',
+    'goal_aborted',
+)  # fmt: skip
+"""Everything but refused observations that an intervention can be about."""
+
 NO_POSITION = ('no_position', 'no command was sent yet and not every joint is measured')
 """Reason and text for a group of which nobody knows where it is."""
 
 _ROUNDING = 1.0 + 1e-9
 """Slack on speeds, which are differences: a trajectory at its limit is not an intervention."""
+
+_SWING = 1e-9
+"""Rounding of positions between waypoints, in raw units."""
 
 CommandT = TypeVar('CommandT', TrajectoryCommand, TwistCommand, GripperGoal)
 
@@ -39,8 +50,7 @@ class Intervention(NamedTuple):
 
     Attributes:
         group: Action group, or ``chunk`` or ``observation``.
-        reason: ``non_finite``, ``position``, ``velocity``, ``acceleration``, ``max_step``,
-            ``no_position``, ``starved``, or what a refused observation suffers from.
+        reason: One of ``REASONS``, or what a refused observation suffers from.
         text: One line for the log, with joint and numbers.
     """
 
@@ -73,8 +83,10 @@ class SafetyGate:
     A command is refused if it is not finite or if it starts too far from the current command.
     It is altered if it leaves the position limits (clamped), or asks for more speed or more
     acceleration than a joint has (followed as closely as ``limits.follow`` allows). A hold is not
-    altered: it stops within two periods. Inputs are never changed. One intervention is counted
-    per command and reason, however many waypoints it touches; its text says how many.
+    moved: it stops within two periods. Where the controller's cubic from the current command to
+    the first waypoint would swing out over a position limit, the command goes without velocities,
+    which makes the way straight. Inputs are never changed. One intervention is counted per
+    command and reason, however many waypoints it touches; its text says how many.
 
     Not thread-safe; the ``Commander`` that owns it holds a lock.
 
@@ -135,21 +147,28 @@ class SafetyGate:
         velocities = command.velocities
         if positions is asked:
             if velocities is None or (np.abs(velocities) <= values.velocity * _ROUNDING).all():
-                return GateResult(command, tuple(notes))
+                return GateResult(self._straightened(command, current, notes), tuple(notes))
             notes.append(self.note(command.group, 'velocity', 'waypoint velocities too high'))
         if velocities is not None:
             velocities = waypoint_velocities(
                 positions, command.time_from_start_ns, current.positions
             )
-        return GateResult(
-            replace(command, positions=positions, velocities=velocities), tuple(notes)
-        )
+        altered = replace(command, positions=positions, velocities=velocities)
+        return GateResult(self._straightened(altered, current, notes), tuple(notes))
 
-    def hold(self, command: TrajectoryCommand) -> GateResult[TrajectoryCommand]:
-        """Check a hold: finite only, because moving into the limits would not be holding."""
+    def hold(
+        self, command: TrajectoryCommand, current: CurrentCommand
+    ) -> GateResult[TrajectoryCommand]:
+        """Check a hold: it is not moved into the limits, because that would not be holding.
+
+        Args:
+            command: The hold.
+            current: Command of its group now.
+        """
         notes: list[Intervention] = []
-        finite = self._finite(command, command.positions, command.positions, None, notes)
-        return GateResult(command if finite else None, tuple(notes))
+        if not self._finite(command, current.positions, command.positions, None, notes):
+            return GateResult(None, tuple(notes))
+        return GateResult(self._straightened(command, current, notes), tuple(notes))
 
     def limited(
         self, group: str, asked: npt.NDArray[np.float64]
@@ -213,6 +232,34 @@ class SafetyGate:
             return GateResult(None, tuple(notes))
         positions = self._clamped(self._values[goal.group], goal.positions[None], notes)[0]
         return GateResult(replace(goal, positions=positions), tuple(notes))
+
+    def _straightened(
+        self, command: TrajectoryCommand, current: CurrentCommand, notes: list[Intervention]
+    ) -> TrajectoryCommand:
+        """Leave out velocities with which the first cubic would leave the position limits.
+
+        The others cannot: ``waypoint_velocities`` sees to it.
+        """
+        if command.velocities is None or not current.velocities.any():
+            return command
+        values = self._values[command.group]
+        lowest, highest = cubic_range(
+            current,
+            (command.positions[0], command.velocities[0]),
+            int(command.time_from_start_ns[0]) * 1e-9,
+        )
+        below = np.minimum(values.lower, current.positions) - lowest
+        above = highest - np.maximum(values.upper, current.positions)
+        beyond = np.maximum(below, above)
+        if not (beyond > _SWING).any():
+            return command
+        joint = int(np.argmax(beyond))
+        text = (
+            f'{values.names[joint]}: the way to the first waypoint swings {beyond[joint]:.4g} out '
+            'over a position limit; sent without velocities'
+        )
+        notes.append(self.note(command.group, 'position', text))
+        return replace(command, velocities=None)
 
     def _finite(
         self,
@@ -290,4 +337,8 @@ class SafetyGate:
                 f'{len(asked)} steps'
             )
             notes.append(self.note(values.group.name, reason, text))
-        return follow(values, asked, step_s, current) if altered else asked
+        # From far outside the position limits, clamping has moved the first waypoint further.
+        first = np.abs(asked[0] - current.positions)
+        if altered or (first > values.max_step * _ROUNDING).any():
+            return follow(values, asked, step_s, current)
+        return asked

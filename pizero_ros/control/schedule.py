@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from pizero_ros.control.leftover import Commitment, Leftover
     from pizero_ros.policy.chunk import ActionChunk
 
-Reason = Literal['accepted', 'stale_epoch', 'late', 'superseded', 'from_future']
+Reason = Literal['accepted', 'stale_epoch', 'late', 'superseded', 'from_future', 'beyond_prefix']
 """Why a chunk counts or not: asked for under an older prompt, nothing left of it, older than
-the chunk that is executed, observed after now (the clock jumped back)."""
+the chunk that is executed, observed after now (the clock jumped back), arrived when the robot was
+beyond its trained prefix (``RealTime``)."""
 
 DELAY_WINDOW = 20
 """Inferences that the delay estimate looks back on: a slow first one is forgotten in seconds."""
@@ -25,12 +27,18 @@ class Request(NamedTuple):
         requested_ns: When.
         delay_ns: Delay expected until its chunk arrives, 0 if unknown.
         executing: Chunk that is executed meanwhile, None if there is none.
+        commitment: What the new chunk has to agree with, None if it is free.
     """
 
     epoch: int
     requested_ns: int
     delay_ns: int
     executing: ActionChunk | None
+    commitment: Commitment | None = None
+
+    def leftover(self, observed_ns: int) -> Leftover | None:
+        """Return what a chunk of this observation has to agree with, None if it is free."""
+        return None if self.commitment is None else self.commitment.leftover(observed_ns)
 
 
 @dataclass(frozen=True)

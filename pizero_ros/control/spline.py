@@ -11,6 +11,47 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+def cubic_range(
+    start: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    end: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    length_s: float,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the lowest and the highest position of the cubic between two points.
+
+    Args:
+        start: Position and velocity, float64 [J] each.
+        end: Likewise.
+        length_s: Time between them, above 0.
+
+    Returns:
+        float64 [J] each.
+    """
+    c2, c3 = _coefficients(start, end, length_s)
+    (p0, v0), (p1, _) = start, end
+    # Where the speed v0 + 2 c2 t + 3 c3 t^2 is zero, in the form that does not cancel.
+    root = np.sqrt(np.maximum(c2 * c2 - 3.0 * c3 * v0, 0.0))
+    q = -(c2 + np.copysign(root, c2))
+    lowest, highest = np.minimum(p0, p1), np.maximum(p0, p1)
+    for above, below in ((q, 3.0 * c3), (v0, q)):
+        known = below != 0.0
+        t = np.clip(np.divide(above, below, out=np.zeros_like(p0), where=known), 0.0, length_s)
+        at = p0 + t * (v0 + t * (c2 + t * c3))
+        lowest, highest = np.minimum(lowest, at), np.maximum(highest, at)
+    return lowest, highest
+
+
+def _coefficients(
+    start: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    end: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    length_s: float,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """As Trajectory::interpolate_between_points has them, ros2_controllers trajectory.cpp."""
+    (p0, v0), (p1, v1) = start, end
+    c2 = (3.0 * (p1 - p0) - (2.0 * v0 + v1) * length_s) / length_s**2
+    c3 = (2.0 * (p0 - p1) + (v0 + v1) * length_s) / length_s**3
+    return c2, c3
+
+
 @dataclass(frozen=True, slots=True)
 class Knots:
     """Timed points, linear between two points unless both have a velocity, then cubic.
@@ -83,8 +124,6 @@ class Knots:
         if not (self.has_velocity[before] and self.has_velocity[after]):
             slope = (end - start) / length
             return start + slope * t, slope
-        # Coefficients of Trajectory::interpolate_between_points, ros2_controllers trajectory.cpp.
         v0, v1 = self.velocities[before], self.velocities[after]
-        c2 = (3.0 * (end - start) - (2.0 * v0 + v1) * length) / length**2
-        c3 = (2.0 * (start - end) + (v0 + v1) * length) / length**3
+        c2, c3 = _coefficients((start, v0), (end, v1), length)
         return start + t * (v0 + t * (c2 + t * c3)), v0 + t * (2.0 * c2 + t * 3.0 * c3)

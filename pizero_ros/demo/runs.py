@@ -123,7 +123,7 @@ def run_recorded(
     ):
         run = Stages(plan, processes, observer, measured, progress)
         remaps = {'~/prompt': INSTRUCTION} if INSTRUCTION in bag.topics else {}
-        parameters = _policy_parameters(plan) | {'use_sim_time': True}
+        parameters = _policy_parameters(plan) | {'use_sim_time': True, 'replay': True}
         policy = run.start(POLICY, parameters, {} if plan.prompt else remaps)
         exits: list[Exit] = []
         try:

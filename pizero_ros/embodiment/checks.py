@@ -27,6 +27,8 @@ def check_embodiment(embodiment: Embodiment, document: Document) -> None:
     _check_neutral(embodiment, document)
     _check_mirrored(embodiment, document)
     _check_held(embodiment, document)
+    _check_gripper_actions(embodiment, document)
+    _check_workspaces(embodiment, document)
 
 
 def _check_steps(embodiment: Embodiment, document: Document) -> None:
@@ -80,6 +82,8 @@ def _check_unique(embodiment: Embodiment, document: Document) -> None:
         *((f'cameras[{i}].topic', camera.topic) for i, camera in enumerate(cameras)),
         *((f'state[{i}].topic', source.topic) for i, source in enumerate(state)),
     ]
+    if embodiment.speed_scaling is not None:
+        inputs.append(('speed_scaling.topic', embodiment.speed_scaling.topic))
     outputs = [(f'actions[{i}].topic', group.topic) for i, group in enumerate(actions)]
     state_joints, action_joints = list(_state_joints(embodiment)), list(_action_joints(embodiment))
     once = (
@@ -181,6 +185,30 @@ def _check_held(embodiment: Embodiment, document: Document) -> None:
                     expected=f'an index at which the state has the position of {joint.name!r}',
                     remedy='Without it the joint cannot be held where it is.',
                 )
+
+
+def _check_workspaces(embodiment: Embodiment, document: Document) -> None:
+    odometry = [s.topic for s in embodiment.state if s.interface == 'odometry']
+    known = ', '.join(odometry) or 'there is none'
+    for i, group in enumerate(embodiment.actions):
+        if group.workspace is not None and group.workspace.topic not in odometry:
+            document.report(
+                f'actions[{i}].workspace.topic',
+                found=f'{group.workspace.topic!r}',
+                expected=f'an odometry topic of the state: {known}',
+                remedy='The base must be located to be kept inside.',
+            )
+
+
+def _check_gripper_actions(embodiment: Embodiment, document: Document) -> None:
+    for i, group in enumerate(embodiment.actions):
+        if group.message == 'gripper_command' and len(group.joints) > 1:
+            document.report(
+                f'actions[{i}].joints',
+                found=f'{len(group.joints)} joints with message gripper_command',
+                expected='one joint, because such a goal is one position',
+                remedy='Use parallel_gripper_command, or a group for each joint.',
+            )
 
 
 def _state_joints(embodiment: Embodiment) -> Iterator[tuple[str, StateJoint]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from pizero_ros.embodiment.checks import check_embodiment
 from pizero_ros.embodiment.schema import (
+    GRIPPER_ACTIONS,
     SCHEMA,
     TWIST_AXES,
     VECTOR_DIM,
@@ -19,6 +20,9 @@ from pizero_ros.embodiment.schema import (
     GripperMessage,
     GroupMessage,
     OutputKind,
+    SpeedMessage,
+    SpeedScaling,
+    SpeedUnit,
     StampSource,
     StateField,
     StateInterface,
@@ -26,6 +30,7 @@ from pizero_ros.embodiment.schema import (
     StateSource,
     Transport,
     TwistMessage,
+    Workspace,
 )
 from pizero_ros.errors import EmbodimentError
 from pizero_ros.resources import config_dir, embodiment_names
@@ -38,6 +43,7 @@ LEAD_STEPS = 2
 IMAGE_MAX_AGE_S = 0.2
 STATE_MAX_AGE_S = 0.1
 MAX_SKEW_S = 0.1
+SPEED_MAX_AGE_S = 0.5
 TWIST_FRAME = 'base_link'
 
 _MESSAGES: dict[OutputKind, tuple[GroupMessage, ...]] = {
@@ -127,6 +133,7 @@ def _embodiment(fields: Fields, source: str) -> Embodiment:
         actions=tuple(_action_group(group, vector_dim) for group in fields.mappings('actions')),
         max_skew_s=staleness.number('max_skew_s', MAX_SKEW_S, above=0),
         neutral={joint: neutral.number(joint) for joint in neutral.keys()},  # noqa: SIM118
+        speed_scaling=_speed_scaling(fields),
     )
 
 
@@ -188,7 +195,35 @@ def _action_group(fields: Fields, vector_dim: int) -> ActionGroup:
         ),
         velocities=is_arm and fields.boolean('velocities', False),
         deadband=fields.number('deadband', minimum=0) if output == 'gripper' else 0.0,
+        max_effort=(
+            fields.number_or_none('max_effort', above=0) if message in GRIPPER_ACTIONS else None
+        ),
+        workspace=_workspace(fields) if output == 'twist' else None,
     )
+
+
+def _speed_scaling(fields: Fields) -> SpeedScaling | None:
+    if not fields.has('speed_scaling'):
+        fields.skip('speed_scaling')
+        return None
+    source = fields.mapping('speed_scaling')
+    message: SpeedMessage = source.choice('message', get_args(SpeedMessage))
+    units: tuple[SpeedUnit, ...] = get_args(SpeedUnit)
+    return SpeedScaling(
+        topic=_topic(source),
+        message=message,
+        # Without a default: taken for a fraction, 50 % would be fifty times full speed.
+        unit=source.choice('unit', units) if message == 'float64' else 'fraction',
+        required=source.boolean('required', True),
+        max_age_s=source.number('max_age_s', SPEED_MAX_AGE_S, above=0),
+    )
+
+
+def _workspace(fields: Fields) -> Workspace | None:
+    if not fields.has('workspace'):
+        return None
+    area = fields.mapping('workspace')
+    return Workspace(topic=_topic(area), x=area.interval('x'), y=area.interval('y'))
 
 
 def _action_joint(fields: Fields, output: OutputKind, vector_dim: int) -> ActionJoint:

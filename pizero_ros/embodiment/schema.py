@@ -19,8 +19,22 @@ StateInterface = Literal['joint_state', 'odometry']
 StateField = Literal['position', 'velocity', 'effort']
 OutputKind = Literal['joint_trajectory', 'twist', 'gripper']
 TwistMessage = Literal['twist', 'twist_stamped']
-GripperMessage = Literal['joint_trajectory', 'float64_multi_array']
-GroupMessage = Literal['joint_trajectory', 'twist', 'twist_stamped', 'float64_multi_array']
+GripperMessage = Literal[
+    'joint_trajectory', 'float64_multi_array', 'gripper_command', 'parallel_gripper_command'
+]
+GroupMessage = Literal[
+    'joint_trajectory',
+    'twist',
+    'twist_stamped',
+    'float64_multi_array',
+    'gripper_command',
+    'parallel_gripper_command',
+]
+SpeedMessage = Literal['float64', 'controller_state']
+SpeedUnit = Literal['fraction', 'percent']
+
+GRIPPER_ACTIONS: tuple[GroupMessage, ...] = ('gripper_command', 'parallel_gripper_command')
+"""Wire types that are actions of ``control_msgs``: ``topic`` is the name of the action."""
 
 TWIST_AXES = ('linear.x', 'linear.y', 'linear.z', 'angular.x', 'angular.y', 'angular.z')
 """Names that joints of a ``twist`` group and of an ``odometry`` source may have (REP 103)."""
@@ -98,12 +112,24 @@ class ActionJoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a base may be: [lower, upper] of x and y [m] in the frame of an odometry topic."""
+
+    topic: str
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class ActionGroup:
     """Joints that one controller moves, and how they are told.
 
     ``message`` is the wire type: a ``GripperMessage`` for grippers, a ``TwistMessage`` for a
     base, ``joint_trajectory`` for arms. ``deadband`` is the change of a gripper goal below which
     nothing is sent, in the gripper's raw unit. ``velocities`` sends waypoint velocities too.
+    ``max_effort`` goes with the goals of ``GRIPPER_ACTIONS``, in N or Nm, ``None`` to leave it to
+    the controller.
+    ``workspace`` bounds a base, ``None`` for no bound.
     """
 
     name: str
@@ -114,6 +140,25 @@ class ActionGroup:
     joints: tuple[ActionJoint, ...]
     velocities: bool
     deadband: float
+    workspace: Workspace | None = None
+    max_effort: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedScaling:
+    """Where the controllers say how fast they run.
+
+    ``float64`` is a ``std_msgs/Float64`` in ``unit``; ``controller_state`` a
+    ``control_msgs/JointTrajectoryControllerState``, a fraction always. Unless it is ``required``,
+    the robot moves at full speed until the first factor comes. After that the robot is held
+    whenever none has come for ``max_age_s``.
+    """
+
+    topic: str
+    message: SpeedMessage
+    unit: SpeedUnit
+    required: bool
+    max_age_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +170,8 @@ class Embodiment:
     ``published_steps`` how many are published (the longest blind motion), ``lead_steps`` how far
     after now the first published waypoint lies. ``max_skew_s`` bounds newest minus oldest stamp
     of an observation. ``neutral`` maps joint name to raw position: where a person would park the
-    robot, and the centre of random bundles' statistics.
+    robot, and the centre of random bundles' statistics. ``speed_scaling`` is ``None`` for a robot
+    whose controllers always run at full speed.
     """
 
     name: str
@@ -142,6 +188,7 @@ class Embodiment:
     actions: tuple[ActionGroup, ...]
     max_skew_s: float
     neutral: Mapping[str, float]
+    speed_scaling: SpeedScaling | None = None
 
     @property
     def state_width(self) -> int:

@@ -52,6 +52,7 @@ def write_bundle(
     seed: int | None = None,
     tokenizer: Path | None = None,
     force: bool = False,
+    jacobian: bool = False,
     on_phase: Callable[[str], object] | None = None,
     on_bytes: Callable[[int, int], object] | None = None,
 ) -> Bundle:
@@ -72,6 +73,7 @@ def write_bundle(
         seed: Seed of random weights.
         tokenizer: File of the tokenizer, where ``spec.prompt`` names one that has a file.
         force: Replace a bundle that is already there. Anything else is never replaced.
+        jacobian: Also write the graph for guidance by the true Jacobian.
         on_phase: Told what is going on, for a progress display.
         on_bytes: Told the bytes of weights written so far and of the whole, once per tensor.
 
@@ -87,13 +89,13 @@ def write_bundle(
     check_target(out, force)
     sizes = model.architecture
     weights = StreamedWeights.of(model)
-    with staging(out, _key(weights, tell), tell) as place:
+    with staging(out, _key(weights, jacobian, tell), tell) as place:
         folder = place.folder
         if place.done('graphs') is None:
             for path in folder.iterdir():
                 path.unlink()
             tell('exporting graphs')
-            export_graphs(model, folder, on_bytes=on_bytes)
+            export_graphs(model, folder, on_bytes=on_bytes, jacobian=jacobian)
             place.finish('graphs', True)
         tell('hashing')
         files = _entries(folder)
@@ -175,7 +177,7 @@ def _entries(folder: Path, known: Collection[str] = ()) -> dict[str, FileEntry]:
     return {path.name: file_entry(path) for path in paths}
 
 
-def _key(weights: StreamedWeights, tell: Callable[[str], object]) -> str | None:
+def _key(weights: StreamedWeights, jacobian: bool, tell: Callable[[str], object]) -> str | None:
     """Return a digest of all that decides what the graphs are, if they take long to make."""
     if weights.identity is None or weights.fits_memory:
         return None
@@ -183,6 +185,7 @@ def _key(weights: StreamedWeights, tell: Callable[[str], object]) -> str | None:
     made_of = {
         'weights': weights.identity(),
         'architecture': weights.architecture.as_mapping(),
+        'jacobian': jacobian,
         'versions': _versions(),
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()

@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim
 
 from pizero_ros.errors import ExportError
+from pizero_ros.export.jacobian import PullBack
 from pizero_ros.export.streaming import MEMORY_LIMIT, StreamedWeights
 from pizero_ros.export.streaming_initializers import attach_weights, write_graph
 from pizero_ros.export.streaming_models import without_weights
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 OPSET = 23
 OBSERVE = 'observe.onnx'
 DENOISE = 'denoise.onnx'
+JACOBIAN = 'jacobian.onnx'
 
 _PREFIX = '_model.'
 """What comes before ``Pi0``'s parameter names in the graphs; the halves' attribute, below."""
@@ -83,16 +85,20 @@ def export_graphs(
     opset: int = OPSET,
     on_bytes: Callable[[int, int], object] | None = None,
     inside: int = MEMORY_LIMIT,
+    jacobian: bool = False,
 ) -> tuple[Path, ...]:
-    """Write both graphs of a policy, whose weights are read one at a time.
+    """Write the graphs of a policy, whose weights are read one at a time.
 
     ``observe.onnx``: ``images`` float32 [N, 3, H, W] (only the cameras that are there, in slot
     order), ``tokens`` int64 [1, L] (no pads, L ≥ 1), ``state`` float32 [1, S] → ``key.i``,
     ``value.i`` float32 [1, kv_heads, P, head_dim], P = N · tokens per camera + L + 1.
     ``denoise.onnx``: those, ``x_t`` float32 [1, H, A], ``t`` float32 [1, H] → ``velocity``
     float32 [1, H, A]. N, L and P are dynamic.
+    ``jacobian.onnx``, if asked for: what ``denoise`` takes and ``error`` float32 [1, H, A] →
+    ``correction`` float32 [1, H, A], the error times the transposed Jacobian of the clean actions
+    ``x_t - t·velocity``; it has the weights of ``denoise.onnx`` twice, as they are and transposed.
 
-    Both graphs are traced without weights, so an export needs memory for its largest tensor, or
+    The graphs are traced without weights, so an export needs memory for its largest tensor, or
     for all of them where they go inside the graphs' files.
 
     Args:
@@ -102,6 +108,7 @@ def export_graphs(
         on_bytes: Told the bytes written so far and of the whole, for a progress bar.
         inside: Largest number of bytes that go inside the graphs' files; larger policies have
             theirs in ``<graph>.data``.
+        jacobian: Also write the graph for guidance by the true Jacobian.
 
     Returns:
         Every file written.
@@ -146,6 +153,16 @@ def export_graphs(
             output_names=['velocity'],
         ),
     }
+    if jacobian:
+        traced[JACOBIAN] = _trace(
+            PullBack(model, sizes),
+            opset,
+            # Another tensor than x_t, for the same reason.
+            args=(keys, values, x_t, t, x_t.clone()),
+            dynamic_shapes=(grown, grown, None, None, None),
+            input_names=[*names, 'x_t', 't', 'error'],
+            output_names=['correction'],
+        )
     written = 0
 
     def count(size: int) -> None:

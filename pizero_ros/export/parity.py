@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from pizero_ros.errors import ExportError
-from pizero_ros.export.graphs import DENOISE, OBSERVE, cache_names
+from pizero_ros.export.graphs import DENOISE, JACOBIAN, OBSERVE, cache_names
+from pizero_ros.export.jacobian import pull_back
 from pizero_ros.export.streaming import StreamedWeights
 from pizero_ros.export.streaming_models import layer_by_layer, with_weights
 from pizero_ros.export.streaming_sessions import GraphRun
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 VELOCITY_TOLERANCE = 1e-4
 SAMPLE_TOLERANCE = 1e-3
+CORRECTION_TOLERANCE = 1e-3
+"""Of the Jacobian's product with an error: larger than a velocity's, for so is the product."""
 
 _STAGES = ('key', 'value', 'velocity', 'sample')
 _FLOW_TIMES = (1.0, 0.35, 0.001)
@@ -37,11 +40,13 @@ _SHORT_PROMPT = 2
 
 
 class _Graphs:
-    """Both graphs in ONNX Runtime on the CPU, without the runtime that the robot uses."""
+    """The graphs in ONNX Runtime on the CPU, without the runtime that the robot uses."""
 
     def __init__(self, folder: Path, depth: int) -> None:
         self._observe = GraphRun(folder / OBSERVE)
         self._denoise = GraphRun(folder / DENOISE)
+        jacobian = folder / JACOBIAN
+        self._jacobian = GraphRun(jacobian) if jacobian.is_file() else None
         self._names = cache_names(depth)
 
     def observe(self, seen: Conditioning) -> Arrays:
@@ -57,6 +62,19 @@ class _Graphs:
         """Compute the velocity."""
         feed = {**cache, 'x_t': x_t.numpy(), 't': t.numpy()}
         return torch.from_numpy(self._denoise.run(['velocity'], feed)['velocity'])
+
+    @property
+    def differentiated(self) -> bool:
+        """Whether the third graph is there."""
+        return self._jacobian is not None
+
+    def pull_back(
+        self, cache: Arrays, x_t: torch.Tensor, t: torch.Tensor, error: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute the correction; ``differentiated`` only."""
+        assert self._jacobian is not None
+        feed = {**cache, 'x_t': x_t.numpy(), 't': t.numpy(), 'error': error.numpy()}
+        return torch.from_numpy(self._jacobian.run(['correction'], feed)['correction'])
 
 
 @torch.no_grad()
@@ -79,7 +97,7 @@ def prove(
 
     A policy too large for memory goes through torch operator by operator and through ONNX Runtime
     piece by piece, its weights read anew each time: two cases, the largest and the smallest
-    inputs, unmasked.
+    inputs, unmasked. The graph of the Jacobian is compared where it was written.
 
     Args:
         policy: The policy that was exported, float32 on the CPU, or its weights.
@@ -113,7 +131,8 @@ def prove(
     else:
         model = with_weights(weights) if small else layer_by_layer(weights)
     cases: dict[str, dict[str, float]] = {}
-    scale = {'velocity': 0.0, 'sample': 0.0}
+    stages = (*_STAGES, 'correction') if graphs.differentiated else _STAGES
+    scale = dict.fromkeys(stages[2:], 0.0)
     for name, masked in (_cases(full) if small else _extremes(full)).items():
         if on_case is not None:
             on_case(name)
@@ -121,7 +140,7 @@ def prove(
         cache = graphs.observe(dropped)
         velocities = [graphs.denoise(cache, noise, t) for t in times]
         sampled = _euler(functools.partial(graphs.denoise, cache), noise, steps)
-        errors = dict.fromkeys(_STAGES, 0.0)
+        errors = dict.fromkeys(stages, 0.0)
         for seen in (dropped, masked) if small else (dropped,):
             reference = model.observe(seen)
             _note(errors, 'key', _cache_error(reference, reference.keys, cache, 'key'))
@@ -130,6 +149,12 @@ def prove(
                 velocity = model.denoise(reference, noise, t)
                 _note(errors, 'velocity', _error(velocity, found))
                 scale['velocity'] = max(scale['velocity'], float(velocity.abs().max()))
+            for t in times if graphs.differentiated else ():
+                # Any error will do; the noise is one.
+                correction = pull_back(model, reference, noise, t, noise)
+                found = graphs.pull_back(cache, noise, t, noise)
+                _note(errors, 'correction', _error(correction, found))
+                scale['correction'] = max(scale['correction'], float(correction.abs().max()))
             if small:
                 actions = model.sample(seen, noise, steps)
             else:  # The same, without another pass over the prefix.
@@ -137,8 +162,10 @@ def prove(
             _note(errors, 'sample', _error(actions, sampled))
             scale['sample'] = max(scale['sample'], float(actions.abs().max()))
         cases[name] = errors
-    worst = {key: float(np.max([errors[key] for errors in cases.values()])) for key in _STAGES}
+    worst = {key: float(np.max([errors[key] for errors in cases.values()])) for key in stages}
     limits = {'velocity': velocity_tolerance, 'sample': sample_tolerance}
+    if graphs.differentiated:
+        limits['correction'] = CORRECTION_TOLERANCE
     for key, limit in {'key': np.inf, 'value': np.inf, **limits}.items():
         # Written so that a NaN fails.
         if not worst[key] < limit:

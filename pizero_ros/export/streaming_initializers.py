@@ -59,7 +59,8 @@ def attach_weights(
             known.update(node.outputs)
             from_weights.update(node.outputs)
     inside = set(foldable)
-    for value in [output for node in foldable for output in node.outputs]:
+    # Last first: folded before what it is made of, a value goes back to the weights themselves.
+    for value in [output for node in reversed(foldable) for output in node.outputs]:
         if not all(use.node in inside for use in value.uses()):
             folded = _Folded(value, names, weights, on_bytes)
             static = ir.Value(name=f'{value.name}_folded', type=value.type, shape=value.shape)

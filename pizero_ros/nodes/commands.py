@@ -1,4 +1,4 @@
-"""Publishers of an embodiment's action groups."""
+"""What sends the commands of an embodiment's action groups."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 from rclpy.qos import QoSProfile
 
+from pizero_ros.control.commands import GripperGoal
+from pizero_ros.embodiment.schema import GRIPPER_ACTIONS
+from pizero_ros.nodes.gripper_actions import GripperAction
 from pizero_ros.nodes.messages import MESSAGE_TYPES, command_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rclpy.duration import Duration
     from rclpy.node import Node
@@ -23,21 +26,44 @@ RELIABLE = QoSProfile(depth=10)
 
 
 class CommandPublishers:
-    """One reliable publisher for each action group."""
+    """One reliable publisher for each action group, or an action client where it asks for one."""
 
-    def __init__(self, node: Node, embodiment: Embodiment) -> None:
-        """Create the publishers on ``node``."""
+    def __init__(
+        self,
+        node: Node,
+        embodiment: Embodiment,
+        *,
+        goal_failed: Callable[[str, str, str], object],
+        goal_unsent: Callable[[str], object],
+    ) -> None:
+        """Create the publishers and clients on ``node``.
+
+        Args:
+            node: Whose they are.
+            embodiment: The robot.
+            goal_failed: Called as ``GripperAction`` says, by the executor's thread.
+            goal_unsent: Likewise.
+        """
         self._node = node
         self._groups = {group.name: group for group in embodiment.actions}
         self._points: list[JointTrajectoryPoint] = []
         self._publishers = {
             group.name: node.create_publisher(MESSAGE_TYPES[group.message], group.topic, RELIABLE)
             for group in embodiment.actions
+            if group.message not in GRIPPER_ACTIONS
+        }
+        self._actions = {
+            group.name: GripperAction(node, group, failed=goal_failed, unsent=goal_unsent)
+            for group in embodiment.actions
+            if group.message in GRIPPER_ACTIONS
         }
 
     def publish(self, commands: Iterable[Command]) -> None:
-        """Publish commands in order."""
+        """Publish commands in order; goals of actions are sent without waiting."""
         for command in commands:
+            if isinstance(command, GripperGoal) and command.group in self._actions:
+                self._actions[command.group].send(command)
+                continue
             message = command_message(command, self._groups[command.group], self._points)
             self._publishers[command.group].publish(message)
 
@@ -50,6 +76,8 @@ class CommandPublishers:
         return confirmed
 
     def destroy(self) -> None:
-        """Remove the publishers."""
+        """Remove the publishers and clients."""
+        for action in self._actions.values():
+            action.destroy()
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)

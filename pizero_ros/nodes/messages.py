@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from pizero_ros.control.commands import Command, TrajectoryCommand, TwistCommand
+from pizero_ros.control.workspace import PlanarPose
 from pizero_ros.msg import ActionChunk as ActionChunkMessage
 
 if TYPE_CHECKING:
@@ -65,6 +67,15 @@ def odometry_values(message: Odometry) -> dict[str, float]:
         'angular.y': twist.angular.y,
         'angular.z': twist.angular.z,
     }
+
+
+def planar_pose(message: Odometry, at_ns: int) -> PlanarPose:
+    """Return where an odometry message says that the base was at ``at_ns``."""
+    at, turn = message.pose.pose.position, message.pose.pose.orientation
+    yaw = math.atan2(
+        2.0 * (turn.w * turn.z + turn.x * turn.y), 1.0 - 2.0 * (turn.y**2 + turn.z**2)
+    )
+    return PlanarPose(at.x, at.y, yaw, at_ns)
 
 
 def duration_message(nanoseconds: int) -> Duration:

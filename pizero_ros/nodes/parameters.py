@@ -5,16 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from pizero_ros.control.modes import SCHEDULERS
+from pizero_ros.control.seam import SeamFade
 from pizero_ros.errors import EmbodimentError
+from pizero_ros.nodes.latch import LATCHABLE
+from pizero_ros.policy.guidance import MAX_WEIGHT, METHODS, SCHEDULES, RealTimeChunking
+from pizero_ros.strict_yaml import suggestion
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rclpy.node import Node
 
-    from pizero_ros.embodiment.schema import Embodiment
+    from pizero_ros.embodiment.schema import ActionGroup, Embodiment
+    from pizero_ros.policy.guidance import Method, Schedule
 
-SCHEDULING_MODES = ('open_loop', 'async')
+SCHEDULING_MODES = tuple(SCHEDULERS)
 PROVIDERS = ('auto', 'cpu', 'cuda', 'tensorrt')
 NOISE_KINDS = ('auto', 'gaussian', 'continuous')
 
@@ -31,15 +39,36 @@ class PolicyParameters:
     bundle: str
     prompt: str
     scheduling: str
+    rtc_method: Method
+    rtc_schedule: Schedule
+    rtc_max_guidance_weight: float
     provider: str
     threads: int
     executed_steps: int
     published_steps: int
     lead_steps: int
+    seam_fade_steps: int
     sampling_steps: int
     noise: str
     noise_seed: int
+    inference_timeout_s: float
+    limit_scale: float
+    latch: Sequence[str]
     dry_run: bool
+    replay: bool
+    fault_injection: Sequence[str]
+
+    @property
+    def real_time_chunking(self) -> RealTimeChunking | None:
+        """How chunks are held to the executing one, None unless the scheduling is ``rtc``."""
+        if self.scheduling != 'rtc':
+            return None
+        return RealTimeChunking(self.rtc_method, self.rtc_schedule, self.rtc_max_guidance_weight)
+
+    @property
+    def rtc_prefix_is_trained(self) -> bool:
+        """Whether chunks are made with a trained prefix."""
+        return self.scheduling == 'rtc' and self.rtc_method == 'trained_prefix'
 
 
 def _text(description: str, choices: tuple[str, ...] = ()) -> ParameterDescriptor:
@@ -59,6 +88,24 @@ DECLARATIONS: tuple[tuple[str, Any, ParameterDescriptor], ...] = (
     ('bundle', '', _text('folder of the policy bundle; required')),
     ('prompt', '', _text('instruction until one arrives on ~/prompt')),
     ('scheduling', 'async', _text('when to infer and what to replace', SCHEDULING_MODES)),
+    (
+        'rtc_method',
+        'guided',
+        _text(
+            'how rtc continues the executing chunk; jacobian: if exported with --jacobian; '
+            'trained_prefix: if trained so',
+            METHODS,
+        ),
+    ),
+    ('rtc_schedule', 'linear', _text('decay of guidance behind the committed steps', SCHEDULES)),
+    (
+        'rtc_max_guidance_weight',
+        MAX_WEIGHT,
+        ParameterDescriptor(
+            description='bound of the guidance factor; not above the number of Euler steps',
+            floating_point_range=[FloatingPointRange(from_value=0.0, to_value=1000.0)],
+        ),
+    ),
     ('provider', 'auto', _text('ONNX Runtime execution provider', PROVIDERS)),
     ('threads', 0, _count('threads of one inference; 0: chosen for the machine', 0, 1024)),
     ('executed_steps', 0, _count('steps per inference; 0: the embodiment says', 0, 10_000)),
@@ -72,10 +119,57 @@ DECLARATIONS: tuple[tuple[str, Any, ParameterDescriptor], ...] = (
         -1,
         _count('steps from now to the first waypoint; -1: the embodiment', -1, 1000),
     ),
+    (
+        'seam_fade_steps',
+        SeamFade().steps,
+        _count('steps over which a new chunk takes over from the executing one; 0: off', 0, 1000),
+    ),
     ('sampling_steps', 0, _count('Euler steps; 0: the bundle says', 0, 1000)),
     ('noise', 'auto', _text('initial noise; auto: continuous if untrained', NOISE_KINDS)),
     ('noise_seed', 0, _count('seed of the noise: the same seed repeats a run', 0, 2**31 - 1)),
+    (
+        'inference_timeout_s',
+        10.0,
+        ParameterDescriptor(
+            description='the robot holds, and the chunk is discarded, after so long, s',
+            floating_point_range=[FloatingPointRange(from_value=0.05, to_value=60.0)],
+        ),
+    ),
+    (
+        'limit_scale',
+        1.0,
+        ParameterDescriptor(
+            description='share of velocity, acceleration and max_step limits that may be used',
+            floating_point_range=[FloatingPointRange(from_value=0.001, to_value=1.0)],
+        ),
+    ),
+    # An empty list has no type in rclpy, hence [''] for none.
+    (
+        'latch',
+        [''],
+        ParameterDescriptor(
+            description='after these the robot stays still until ~/enable is called',
+            additional_constraints=f'of {", ".join(LATCHABLE)}',
+        ),
+    ),
     ('dry_run', False, ParameterDescriptor(description='start with ~/enable off')),
+    (
+        'replay',
+        False,
+        ParameterDescriptor(
+            description='joint states come from a recording: nobody watches whether arms follow'
+        ),
+    ),
+    # An empty list has no type in rclpy, hence [''] for none.
+    (
+        'fault_injection',
+        [''],
+        ParameterDescriptor(
+            description='for tests only: makes inference late or fail',
+            additional_constraints='latency=s, latency_after=n, latency_count=n, raise_after=n',
+            read_only=True,
+        ),
+    ),
     ('autostart', False, ParameterDescriptor(description='configure and activate at once')),
 )
 
@@ -109,6 +203,8 @@ def read(node: Node) -> PolicyParameters:
             )
     for name, choices in (
         ('scheduling', SCHEDULING_MODES),
+        ('rtc_method', METHODS),
+        ('rtc_schedule', SCHEDULES),
         ('provider', PROVIDERS),
         ('noise', NOISE_KINDS),
     ):
@@ -116,11 +212,22 @@ def read(node: Node) -> PolicyParameters:
             raise EmbodimentError.at(
                 where, name, found=repr(values[name]), expected=f'one of {", ".join(choices)}'
             )
+    for name, choices in (('fault_injection', ()), ('latch', LATCHABLE)):
+        values[name] = tuple(filter(None, values[name]))
+        unknown = [kind for kind in values[name] if choices and kind not in choices]
+        if unknown:
+            raise EmbodimentError.at(
+                where,
+                name,
+                found=', '.join(map(repr, unknown)),
+                expected=f'of {", ".join(choices)}',
+                remedy=suggestion(unknown[0], choices),
+            )
     return PolicyParameters(**values)
 
 
 def override(embodiment: Embodiment, chosen: PolicyParameters) -> Embodiment:
-    """Return the embodiment with the step counts that parameters replace.
+    """Return the embodiment with the step counts and the share of limits that parameters set.
 
     Raises:
         EmbodimentError: If a count does not fit the horizon.
@@ -142,4 +249,32 @@ def override(embodiment: Embodiment, chosen: PolicyParameters) -> Embodiment:
             found=str(lead),
             expected=f'less than {published}, the steps that are published',
         )
-    return replace(embodiment, executed_steps=executed, published_steps=published, lead_steps=lead)
+    if chosen.scheduling == 'rtc' and executed + lead >= embodiment.horizon:
+        raise EmbodimentError.at(
+            'parameters',
+            'executed_steps + lead_steps',
+            found=f'{executed} + {lead}',
+            expected=f'less than the horizon ({embodiment.horizon}) with scheduling rtc',
+            remedy='Chunks agree on what is left after the executed steps: execute fewer.',
+        )
+    return replace(
+        embodiment,
+        executed_steps=executed,
+        published_steps=published,
+        lead_steps=lead,
+        actions=tuple(_scaled(group, chosen.limit_scale) for group in embodiment.actions),
+    )
+
+
+def _scaled(group: ActionGroup, share: float) -> ActionGroup:
+    """Return a group that may use a share of its limits; positions stay as they are."""
+    joints = tuple(
+        replace(
+            joint,
+            velocity=joint.velocity * share,
+            acceleration=None if joint.acceleration is None else joint.acceleration * share,
+            max_step=joint.max_step * share,
+        )
+        for joint in group.joints
+    )
+    return replace(group, joints=joints)

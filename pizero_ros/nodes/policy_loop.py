@@ -105,6 +105,7 @@ class PolicyLoop:
         self._preparing = False
         self._arrived: deque[Frame] = deque()
         self._sequence = 0
+        self._inferring_since_s: float | None = None
         self._thread: threading.Thread | None = None
         compressed = any(camera.transport == 'compressed' for camera in embodiment.cameras)
         self._helper_count = min(2, (os.cpu_count() or 1) - 1) if compressed else 0
@@ -133,6 +134,12 @@ class PolicyLoop:
         if self._helpers is not None:
             self._helpers.shutdown(wait=False, cancel_futures=True)
         return thread is None or not thread.is_alive()
+
+    @property
+    def inferring_s(self) -> float:
+        """How long the inference under way has taken so far, 0 while there is none."""
+        since_s = self._inferring_since_s
+        return 0.0 if since_s is None else time.perf_counter() - since_s
 
     def wake(self) -> None:
         """Look again whether something is to be done: data, prompt or time have changed."""
@@ -218,15 +225,22 @@ class PolicyLoop:
         if isinstance(observed, Refusal):
             self._refuse(observed.reasons[0].kind, str(observed))
             return
-        started = time.perf_counter()
+        started = self._inferring_since_s = time.perf_counter()
         try:
-            chunk = self._predictor(observed, sequence=self._sequence, epoch=request.epoch)
+            chunk = self._predictor(
+                observed,
+                sequence=self._sequence,
+                epoch=request.epoch,
+                leftover=request.leftover(self._commander.controller_ns(observed.stamp_ns)),
+            )
         except PromptError as error:
             self._refuse('prompt', str(error))
             return
         except PizeroError as error:
             self._refuse('input', str(error))
             return
+        finally:
+            self._inferring_since_s = None
         inferred = time.perf_counter()
         self._sequence += 1
         with self._commander.in_order():

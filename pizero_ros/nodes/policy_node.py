@@ -13,6 +13,7 @@ import functools
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rclpy
@@ -20,7 +21,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
@@ -31,13 +31,19 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from pizero_ros.control.commander import Commander
-from pizero_ros.control.modes import SCHEDULERS
+from pizero_ros.control.modes import make_scheduler
+from pizero_ros.control.seam import SeamFade
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import PizeroError
 from pizero_ros.msg import ActionChunk as ActionChunkMessage
 from pizero_ros.msg import PolicyStatus
 from pizero_ros.nodes import parameters
 from pizero_ros.nodes.commands import CommandPublishers
+from pizero_ros.nodes.control_messages import require_control_msgs
+from pizero_ros.nodes.events import NO_PUBLISHER_EVENTS
+from pizero_ros.nodes.fault_injection import parse_injection
+from pizero_ros.nodes.latch import Latch
+from pizero_ros.nodes.loading import load_predictor
 from pizero_ros.nodes.messages import chunk_message
 from pizero_ros.nodes.policy_loop import Outcome, PolicyLoop
 from pizero_ros.nodes.reporting import (
@@ -48,12 +54,11 @@ from pizero_ros.nodes.reporting import (
 )
 from pizero_ros.nodes.sensors import Sensors
 from pizero_ros.nodes.signals import stop_on_signals
+from pizero_ros.nodes.speed_input import SpeedInput
+from pizero_ros.nodes.supervision import Supervisor
 from pizero_ros.observation.assembler import ObservationAssembler
-from pizero_ros.policy.bundle import Bundle
-from pizero_ros.policy.compatibility import require_embodiment
+from pizero_ros.policy.memory import naming_memory
 from pizero_ros.policy.noise import ContinuousNoise, GaussianNoise
-from pizero_ros.policy.predictor import ChunkPredictor
-from pizero_ros.policy.runtime import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -69,10 +74,6 @@ if TYPE_CHECKING:
 Owned = TypeVar('Owned')
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-NO_REPORT_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
-"""No warnings of incompatible QoS where the listener is warned too: they are a third of what
-each wake-up costs."""
-
 STATUS_PERIOD_S = 1.0
 THROTTLE_S = 2.0
 """The same kind of intervention is logged at most this often; all are counted."""
@@ -105,7 +106,7 @@ class PolicyNode(LifecycleNode):
         self._prompt = ''
         self._enabled = True
         self._active = False
-        self._hold_kind = self._hold_reason = self._late = ''
+        self._hold_kind = self._hold_reason = ''
         self._fault = ''
         self._told: tuple[int, str] | None = None
         self._logged_s: dict[str, float] = {}
@@ -128,7 +129,8 @@ class PolicyNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, check, warm up, subscribe."""
         try:
-            self._configure()
+            with naming_memory(Path(self.get_parameter('bundle').value)):
+                self._configure()
         except PizeroError as error:
             self.get_logger().error(str(error))
             self._release()
@@ -140,10 +142,9 @@ class PolicyNode(LifecycleNode):
         """Start inference; the robot moves from the first chunk that passes the safety gate."""
         result = super().on_activate(state)
         self._tally = Tally()
-        self._fault = self._hold_kind = self._hold_reason = self._late = ''
+        self._fault = self._hold_kind = self._hold_reason = ''
         self._commander.reset()
-        self._clock_epoch = self._assembler.epoch
-        self._ticked_ns = self._now_ns()
+        self._supervisor.start(self._tally, self._now_ns())
         self._active = True
         self._predictor.noise = self._new_noise()
         self._loop = self._new_loop()
@@ -208,27 +209,39 @@ class PolicyNode(LifecycleNode):
 
     def _configure(self) -> None:
         chosen = parameters.read(self)
+        injected = parse_injection(chosen.fault_injection, self.get_fully_qualified_name())
+        if injected:
+            self.get_logger().warning(f'FAULT INJECTION, not for a robot at work: {injected}')
         embodiment = parameters.override(load_embodiment(chosen.embodiment), chosen)
-        bundle = Bundle.open(chosen.bundle)
-        for finding in require_embodiment(bundle, embodiment):
-            self.get_logger().warning(finding.message)
-        untrained = bundle.manifest.untrained
-        if untrained:
-            self.get_logger().warning(f'{bundle.path} is untrained: its motion has no purpose')
+        require_control_msgs(embodiment)
+        self._embodiment = embodiment
+        self._injected = injected
+        self._predictor = load_predictor(chosen, embodiment, self.get_logger(), injected)
+        untrained = self._predictor.policy.bundle.manifest.untrained
         self._continuous = chosen.noise == 'continuous' or (chosen.noise == 'auto' and untrained)
         self._noise_seed = chosen.noise_seed
-        policy = Policy.load(bundle, chosen.provider, chosen.threads or None)
-        warm_up = policy.warm_up()
-        self.get_logger().info(
-            f'{bundle.path}: loaded in {policy.load_s:.2f} s on {policy.provider}, '
-            f'warm after {len(warm_up)} runs at {warm_up[-1] * 1e3:.1f} ms'
-        )
-        self._embodiment = embodiment
-        self._predictor = ChunkPredictor(policy, embodiment, steps=chosen.sampling_steps or None)
         self._assembler = ObservationAssembler(embodiment)
-        self._commander = Commander(embodiment, SCHEDULERS[chosen.scheduling](embodiment))
+        trained_prefix = chosen.rtc_prefix_is_trained
+        self._commander = Commander(
+            embodiment,
+            make_scheduler(chosen.scheduling, embodiment, trained_prefix=trained_prefix),
+            fade=SeamFade(chosen.seam_fade_steps),
+        )
         self._prompt = chosen.prompt
         self._enabled = not chosen.dry_run
+        self._latch = Latch(chosen.latch)
+        if chosen.replay:
+            self.get_logger().warning('replay: nobody watches whether the arms follow')
+        self._supervisor = Supervisor(
+            embodiment,
+            self._assembler,
+            self._commander,
+            self._latch,
+            inference_timeout_s=chosen.inference_timeout_s,
+            replay=chosen.replay,
+            publish=self._publish,
+            because=self._because,
+        )
         self._tally = Tally()
         self._create_interfaces()
 
@@ -241,9 +254,15 @@ class PolicyNode(LifecycleNode):
                 self._assembler,
                 now_ns=self._now_ns,
                 frame_arrived=self._frame_arrived,
+                located=lambda topic, pose: self._commander.locate(topic, pose),
             ),
             lambda sensors: sensors.destroy(),
         )
+        if embodiment.speed_scaling is not None:
+            self._own(
+                SpeedInput(self, embodiment.speed_scaling, self._on_speed),
+                lambda speed: speed.destroy(),
+            )
         # A latched subscription does not hear a volatile publisher (ros2 topic pub), and a
         # volatile one misses what was latched before it came.
         for qos in (LATCHED, QoSProfile(depth=1)):
@@ -251,7 +270,12 @@ class PolicyNode(LifecycleNode):
                 self.create_subscription(String, '~/prompt', self._on_prompt, qos),
                 self.destroy_subscription,
             )
-        self._commands = CommandPublishers(self, embodiment)
+        self._commands = CommandPublishers(
+            self,
+            embodiment,
+            goal_failed=self._on_goal_failed,
+            goal_unsent=lambda group: self._commander.resend(group),
+        )
         self._own(self._commands, lambda commands: commands.destroy())
         self._chunks = self._own(
             self._reporter(ActionChunkMessage, '~/chunk', 10), self.destroy_publisher
@@ -311,7 +335,7 @@ class PolicyNode(LifecycleNode):
             self._wake()
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        if request.data != self._enabled:
+        if request.data != self._enabled or self._latch.reason:
             if self._active:
                 with self._commander.in_order():
                     if not request.data:
@@ -320,6 +344,8 @@ class PolicyNode(LifecycleNode):
                         )
                     self._enabled = request.data
                     self._commander.reset()
+                    self._latch.release(self._commander.status())
+                    self._hold_kind = self._hold_reason = ''
                 self._wake()
             self._enabled = request.data
             self._publish_status()
@@ -347,33 +373,17 @@ class PolicyNode(LifecycleNode):
         """Stream what is due, and stop a robot whose sensors have gone."""
         if not self._active:
             return
-        now_ns = self._now_ns()
-        if self._assembler.epoch != self._clock_epoch:
-            self._clock_epoch = self._assembler.epoch
-            self.get_logger().warning('the clock jumped back: starting anew')
-            with self._commander.in_order():
-                # At the new time the old trajectory may be at its start: hold where it was.
-                self._commander.hold(self._ticked_ns, {})
-                self._publish(self._commander.stop(now_ns, {}))
-                self._commander.reset()
-        self._ticked_ns = now_ns
-        stale = self._assembler.stale(now_ns)
-        if stale and self._commander.status().sequence is not None:
-            text = '; '.join(map(str, stale))
-            with self._commander.in_order():
-                measured = self._assembler.measured()
-                self._publish(self._commander.refuse(stale[0].kind, text, now_ns, measured))
-                self._commander.advance_epoch()
-            self._on_refused(stale[0].kind, text)
-        starved = self._commander.status().starved
-        with self._commander.in_order():
-            self._publish(self._commander.tick(now_ns))
-        if not starved and self._commander.status().starved:
-            self._tally.starvations += 1
-            text = 'the published horizon ran out before the next chunk'
-            self._because('starved', '; '.join(filter(None, (text, self._late))))
+        inferring_s = 0.0 if self._loop is None else self._loop.inferring_s
+        self._supervisor.tick(self._now_ns(), enabled=self._enabled, inferring_s=inferring_s)
         if self._told != (self._state()[0], self._hold_kind):
             self._publish_status()
+
+    def _on_speed(self, factor: float) -> None:
+        self._commander.scale_speed(factor, self._now_ns())
+
+    def _on_goal_failed(self, group: str, reason: str, text: str) -> None:
+        self._commander.note(group, reason, text)
+        self._warn(f'{group}.{reason}', f'{group}.{reason}: {text}')
 
     def _publish(self, commands: Iterable[Command]) -> bool:
         sending = self._enabled and self._active
@@ -396,7 +406,7 @@ class PolicyNode(LifecycleNode):
             tally.deadlines_missed += 1
         tally.chunks_sent += outcome.sent
         if decision.reason == 'accepted':
-            self._hold_kind = self._hold_reason = self._late = ''
+            self._hold_kind = self._hold_reason = self._supervisor.late = ''
         else:
             tally.chunks_discarded += 1
         if decision.reason == 'refused':
@@ -404,8 +414,17 @@ class PolicyNode(LifecycleNode):
         elif decision.reason == 'late':
             took = outcome.durations_s['stamp_to_command']
             # The robot goes on to the end of what was published, and holds for this reason then.
-            self._late = f'a chunk came {took:.2f} s after its observation, all past'
-            self._warn('late', self._late)
+            late = f'a chunk came {took:.2f} s after its observation, all past'
+            self._supervisor.late = late
+            self._warn('late', late)
+        elif decision.reason == 'from_future':
+            ahead = (outcome.observation.stamp_ns - outcome.observed_at_ns) * 1e-9
+            late = (
+                f'the newest sensor stamp is {ahead:.3f} s in the future; synchronise the clocks, '
+                "or set 'stamp: receive'"
+            )
+            self._supervisor.late = late
+            self._warn('from_future', late)
         for each in decision.interventions:
             name = f'{each.group}.{each.reason}'
             self._warn(name, f'safety gate, {name}: {each.text}')
@@ -459,6 +478,8 @@ class PolicyNode(LifecycleNode):
             return PolicyStatus.STATE_FAULT, self._fault
         if not self._active:
             return PolicyStatus.STATE_INACTIVE, ''
+        if self._latch.reason:
+            return PolicyStatus.STATE_HOLDING, self._latch.reason
         if not self._enabled:
             return PolicyStatus.STATE_DRY_RUN, self._hold_reason
         commander = self._commander.status()
@@ -480,6 +501,7 @@ class PolicyNode(LifecycleNode):
             tally=self._tally,
             commander=self._commander.status(),
             streams=self._assembler.status(now_ns),
+            injected=self._injected,
         )
         self._status.publish(status_message(snapshot))
         self._diagnostics.publish(diagnostics_message(snapshot, self.get_name()))
@@ -494,7 +516,7 @@ class PolicyNode(LifecycleNode):
             self._loop.wake()
 
     def _reporter(self, kind: type, topic: str, qos: QoSProfile | int) -> Any:
-        return self.create_publisher(kind, topic, qos, event_callbacks=NO_REPORT_EVENTS)
+        return self.create_publisher(kind, topic, qos, event_callbacks=NO_PUBLISHER_EVENTS)
 
     def _own(self, entity: Owned, destroy: Callable[[Owned], object]) -> Owned:
         """Keep an interface until cleanup."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pizero_ros.control.commander import CommanderStatus
+    from pizero_ros.nodes.fault_injection import FaultInjection
     from pizero_ros.observation.streams import StreamStatus
 
 MISSING_WARN_FRACTION = 0.01
@@ -53,7 +54,8 @@ class Tally:
 class Snapshot:
     """Everything that a status message is made of.
 
-    ``state`` is a ``PolicyStatus.STATE_*``; ``reason`` why the node holds or failed.
+    ``state`` is a ``PolicyStatus.STATE_*``; ``reason`` why the node holds or failed; ``injected``
+    faults that a test asked for.
     """
 
     now_ns: int
@@ -65,6 +67,7 @@ class Snapshot:
     tally: Tally
     commander: CommanderStatus
     streams: Sequence[StreamStatus]
+    injected: FaultInjection | None = None
 
 
 def interventions(snapshot: Snapshot) -> dict[str, int]:
@@ -118,6 +121,10 @@ def diagnostics_message(snapshot: Snapshot, node_name: str) -> DiagnosticArray:
         _policy_status(snapshot, node_name),
         *(_stream_status(stream, node_name) for stream in snapshot.streams),
     ]
+    if snapshot.injected:
+        name, values = f'{node_name}: fault injection', vars(snapshot.injected)
+        text = 'inference is made to fail; not for a robot at work'
+        message.status.append(_status(DiagnosticStatus.WARN, name, text, values))
     return message
 
 
@@ -141,6 +148,7 @@ def _policy_status(snapshot: Snapshot, node_name: str) -> DiagnosticStatus:
         'observations refused': tally.observations_refused,
         'starvations': tally.starvations,
         'deadlines missed': tally.deadlines_missed,
+        **_speed(snapshot),
         **{f'intervention {name}': n for name, n in interventions(snapshot).items()},
     }
     for phase, p in tally.latency().items():
@@ -150,6 +158,11 @@ def _policy_status(snapshot: Snapshot, node_name: str) -> DiagnosticStatus:
     if snapshot.reason:
         text = f'{text}: {snapshot.reason}'
     return _status(level, f'{node_name}: policy', text, values)
+
+
+def _speed(snapshot: Snapshot) -> dict[str, str]:
+    speed = snapshot.commander.speed
+    return {} if speed is None else {'speed of the controllers': f'{speed:.1%}'}
 
 
 def _stream_status(stream: StreamStatus, node_name: str) -> DiagnosticStatus:

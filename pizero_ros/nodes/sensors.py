@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nav_msgs.msg import Odometry
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from pizero_ros.nodes.messages import odometry_values, stamp_ns
+from pizero_ros.nodes.events import NO_SUBSCRIPTION_EVENTS
+from pizero_ros.nodes.messages import odometry_values, planar_pose, stamp_ns
 from pizero_ros.nodes.raw_image import raw_image
 
 if TYPE_CHECKING:
@@ -17,16 +17,13 @@ if TYPE_CHECKING:
 
     from rclpy.node import Node
 
+    from pizero_ros.control.workspace import PlanarPose
     from pizero_ros.embodiment.schema import Camera, Embodiment, StateSource
     from pizero_ros.observation.assembler import ObservationAssembler
     from pizero_ros.observation.observation import Frame
 
 STATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Sensor data, but deeper: half a second of joint states outlasts a stall of the executor."""
-
-NO_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
-"""No warnings of incompatible QoS: best effort and volatile fits every publisher, and those
-events are a third of what each wake-up costs."""
 
 
 class Sensors:
@@ -40,6 +37,7 @@ class Sensors:
         *,
         now_ns: Callable[[], int],
         frame_arrived: Callable[[Frame], None],
+        located: Callable[[str, PlanarPose], None] = lambda _topic, _pose: None,
     ) -> None:
         """Subscribe.
 
@@ -49,11 +47,13 @@ class Sensors:
             assembler: Takes the messages.
             now_ns: The node's clock.
             frame_arrived: Called with each camera frame that is now the newest.
+            located: Called with the topic and the pose of each odometry message.
         """
         self._node = node
         self._assembler = assembler
         self._now_ns = now_ns
         self._frame_arrived = frame_arrived
+        self._located = located
         self._subscriptions = [
             *(self._camera(camera) for camera in embodiment.cameras),
             *(self._state(source) for source in embodiment.state),
@@ -100,6 +100,8 @@ class Sensors:
             values = odometry_values(message)
             stamp = stamp_ns(message.header.stamp)
             self._assembler.odometry(topic, values, stamp, self._now_ns())
+            at_ns = self._now_ns() if source.stamp == 'receive' else stamp
+            self._located(topic, planar_pose(message, at_ns))
 
         if source.interface == 'odometry':
             return self._subscribe(Odometry, topic, odometry, STATES)
@@ -115,5 +117,5 @@ class Sensors:
         raw: bool = False,
     ) -> object:
         return self._node.create_subscription(
-            kind, topic, callback, qos, event_callbacks=NO_EVENTS, raw=raw
+            kind, topic, callback, qos, event_callbacks=NO_SUBSCRIPTION_EVENTS, raw=raw
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pizero_ros.embodiment.schema import Camera
     from pizero_ros.sim.cameras import Snapshot
-    from pizero_ros.sim.faults import SensorFaults
+    from pizero_ros.sim.faults import RobotFaults
     from pizero_ros.sim.robot import SimulatedRobot
 
 
@@ -49,7 +49,7 @@ class CameraThread:
         self,
         node: Node,
         robot: SimulatedRobot,
-        faults: SensorFaults,
+        faults: RobotFaults,
         capture: Callable[[], tuple[Snapshot, int]],
         *,
         size: tuple[int, int],

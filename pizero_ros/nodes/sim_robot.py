@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import Twist, TwistStamped
+from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
@@ -25,29 +26,23 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
-from trajectory_msgs.msg import JointTrajectory
 
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import PizeroError
 from pizero_ros.nodes.signals import stop_on_signals
+from pizero_ros.nodes.sim_controllers import ControllerNodes
+from pizero_ros.nodes.sim_faults import NONE, FaultControls
 from pizero_ros.sim.opengl import gl_backend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from pizero_ros.embodiment.schema import ActionGroup
     from pizero_ros.sim.cameras import Snapshot
 
-MESSAGE_TYPES = {
-    'joint_trajectory': JointTrajectory,
-    'twist': Twist,
-    'twist_stamped': TwistStamped,
-    'float64_multi_array': Float64MultiArray,
-}
+BASE_AXES = ('linear.x', 'linear.y', 'angular.z')
 _REPLACEMENTS = ('discard', 'blend')
 
 
@@ -84,9 +79,15 @@ PARAMETERS: tuple[tuple[str, Any, ParameterDescriptor], ...] = (
         True,
         _about('start new trajectories at the commanded state instead of the measured one'),
     ),
-    # An empty list has no type in rclpy, hence [''] for none.
-    ('faults', [''], _about('sensor faults such as black:/wrist_camera/image_raw')),
-    ('seed', 0, _about('seed of dropped messages')),
+    (
+        'faults',
+        NONE,
+        ParameterDescriptor(
+            description='faults such as black:/wrist_camera/image_raw; may be set at any time',
+            additional_constraints="kind:target, kind:target=amount; [''] or ~/clear_faults: none",
+        ),
+    ),
+    ('seed', 0, _about('seed of dropped messages and noise')),
     ('publish_clock', False, _about('publish simulated time on /clock and stamp with it')),
     ('stats_file', '', _about('JSON of the counters, written at shutdown')),
 )
@@ -108,7 +109,7 @@ class SimRobotNode(Node):
         # MuJoCo chooses its OpenGL when it is imported, so that it is not before main has run.
         from pizero_ros.nodes.sim_cameras import CameraThread
         from pizero_ros.sim.controllers import SimulatedControllers
-        from pizero_ros.sim.faults import SensorFaults, parse_fault
+        from pizero_ros.sim.faults import RobotFaults, parse_fault
         from pizero_ros.sim.robot import SimulatedRobot
         from pizero_ros.sim.simulation import Simulation
 
@@ -120,12 +121,13 @@ class SimRobotNode(Node):
                 'sim_robot', 'replacement', found=repr(replacement), expected='discard or blend'
             )
         texts = [text for text in self._value('faults') if text]
-        self._faults = SensorFaults(map(parse_fault, texts), self._embodiment, self._value('seed'))
+        self._faults = RobotFaults(map(parse_fault, texts), self._embodiment, self._value('seed'))
         self._robot = SimulatedRobot(self._embodiment, self._value('mjcf') or None)
         self._controllers = SimulatedControllers(
             self._robot,
             replacement=replacement,
             interpolate_from_desired_state=self._value('interpolate_from_desired_state'),
+            faults=self._faults,
         )
         self._simulation = Simulation(self._robot, self._controllers, own_clock=self._own_clock)
         # Guards the physics, which the camera thread also brings to the moment of its capture.
@@ -139,6 +141,7 @@ class SimRobotNode(Node):
             rate_hz=self._value('camera_rate_hz'),
         )
         self._cameras.open()
+        self._controller_nodes: ControllerNodes | None = None
         self._states_sent: Counter[str] = Counter()
 
     def begin(self) -> None:
@@ -146,6 +149,7 @@ class SimRobotNode(Node):
         self._simulation.start(self._wall_ns())
         self._clock_publisher = self.create_publisher(Clock, '/clock', 10)
         self._commanded = self.create_publisher(JointState, '~/commanded', 10)
+        self._commanded_base = self.create_publisher(TwistStamped, '~/commanded_base', 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # Reliable, as joint_state_broadcaster and the base controllers publish.
         sources = self._embodiment.state
@@ -159,22 +163,35 @@ class SimRobotNode(Node):
                 publisher = self.create_publisher(Odometry, source.topic, 10)
                 publish = partial(self._publish_odometry, source.topic, publisher)
                 self.create_timer(1.0 / source.rate_hz, publish)
-        for group in self._embodiment.actions:
-            self.create_subscription(
-                MESSAGE_TYPES[group.message], group.topic, partial(self._receive, group), 10
-            )
+        self._controller_nodes = ControllerNodes(
+            self,
+            self._embodiment,
+            self._receive,
+            replacement=self._value('replacement'),
+            interpolate_from_desired_state=self._value('interpolate_from_desired_state'),
+        )
         self.create_timer(1.0 / self._value('joint_state_rate_hz'), self._publish_joints)
         self.create_timer(1.0, self._publish_diagnostics)
+        self._fault_controls = FaultControls(
+            self,
+            self._faults,
+            changed=self._faults_changed,
+            report=self._publish_diagnostics,
+        )
         self._cameras.begin()
 
     def check(self) -> None:
-        """Raise what ended the camera thread, if anything did."""
-        if self._cameras.error is not None:
-            raise self._cameras.error
+        """Raise what ended the threads of cameras and controllers, if anything did."""
+        controllers = self._controller_nodes
+        for error in (self._cameras.error, controllers.error if controllers else None):
+            if error is not None:
+                raise error
 
     def close(self) -> None:
-        """Stop the cameras and free their OpenGL context; closing twice is allowed."""
+        """Stop cameras and controllers, free the OpenGL context; closing twice is allowed."""
         self._cameras.close()
+        if self._controller_nodes is not None:
+            self._controller_nodes.close()
 
     def write_stats(self) -> None:
         """Write the counters to ``stats_file``, if one is set."""
@@ -197,10 +214,20 @@ class SimRobotNode(Node):
         self._simulation.advance(self._wall_ns())
         return self._simulation.stamp_ns
 
+    def _faults_changed(self) -> int:
+        with self._lock:
+            if self._own_clock:
+                self._simulation.set_clock_offset(self._faults.clock_offset_ns)
+            return self._advance()
+
+    def _reported(self, stamp_ns: int) -> int:
+        """Return what a sensor takes for the time; a clock of our own is wrong for everybody."""
+        return stamp_ns if self._own_clock else stamp_ns + self._faults.clock_offset_ns
+
     def _capture(self) -> tuple[Snapshot, int]:
         with self._lock:
             stamp_ns = self._advance()
-            return self._robot.snapshot(), stamp_ns
+            return self._robot.snapshot(), self._reported(stamp_ns)
 
     def _receive(self, group: ActionGroup, message: Any) -> None:
         with self._lock:
@@ -220,6 +247,7 @@ class SimRobotNode(Node):
                 for source in self._joint_sources
             ]
             targets = self._robot.targets(self._controllers.joints)
+            base = self._controllers.base_velocity
         stamp = _time(stamp_ns)
         if self._own_clock:
             self._clock_publisher.publish(Clock(clock=stamp))
@@ -227,15 +255,23 @@ class SimRobotNode(Node):
             if not self._faults.sends(source.topic, stamp_ns):
                 continue
             positions = self._faults.positions(source.topic, reading.names, reading.positions)
-            message = JointState(name=reading.names, position=_doubles(positions))
-            message.velocity = _doubles(reading.velocities)
-            message.effort = _doubles(reading.efforts)
-            message.header.stamp = stamp
+            kept = self._faults.present(reading.names)
+            message = JointState(name=[reading.names[place] for place in kept])
+            message.position = _doubles(positions[kept])
+            message.velocity = _doubles(reading.velocities[kept])
+            message.effort = _doubles(reading.efforts[kept])
+            message.header.stamp = _time(self._reported(stamp_ns))
             self._joint_sources[source].publish(message)
             self._states_sent[source.topic] += 1
         commanded = JointState(name=self._controllers.joints, position=_doubles(targets))
         commanded.header.stamp = stamp
         self._commanded.publish(commanded)
+        if base is not None:
+            twist = TwistStamped()
+            twist.header.stamp = stamp
+            twist.twist.linear.x, twist.twist.linear.y = base['linear.x'], base['linear.y']
+            twist.twist.angular.z = base['angular.z']
+            self._commanded_base.publish(twist)
 
     def _publish_odometry(self, topic: str, publisher: Any) -> None:
         with self._lock:
@@ -244,13 +280,14 @@ class SimRobotNode(Node):
         if not self._faults.sends(topic, stamp_ns):
             return
         message = Odometry(child_frame_id='base_link')
-        message.header.stamp = _time(stamp_ns)
+        message.header.stamp = _time(self._reported(stamp_ns))
         message.header.frame_id = 'odom'
         pose, twist = message.pose.pose, message.twist.twist
         pose.position.x, pose.position.y = odometry.x, odometry.y
         pose.orientation.z, pose.orientation.w = odometry.half_turn
-        twist.linear.x, twist.linear.y = odometry.linear_x, odometry.linear_y
-        twist.angular.z = odometry.angular_z
+        speeds = np.array([odometry.linear_x, odometry.linear_y, odometry.angular_z])
+        reported = self._faults.positions(topic, BASE_AXES, speeds).tolist()
+        twist.linear.x, twist.linear.y, twist.angular.z = reported
         publisher.publish(message)
         self._states_sent[topic] += 1
 
@@ -268,6 +305,8 @@ class SimRobotNode(Node):
             statuses.append(_status(name, values, warn=counts['rejected'] > 0))
         late = {'skipped': stats['frames_skipped']}
         statuses.append(_status('cameras', stats['frames_sent'] | late, warn=any(late.values())))
+        faults = self._fault_controls.diagnosis()
+        statuses.append(_status('faults', faults, warn=bool(faults)))
         ratio = stats['sim_wall_ratio']
         statuses.append(_status('clock', {'sim_wall_ratio': f'{ratio:.4f}'}, warn=ratio < 0.95))
         return statuses
@@ -290,7 +329,7 @@ class SimRobotNode(Node):
             'states_sent': {s.topic: self._states_sent[s.topic] for s in self._embodiment.state},
             'sim_time_s': self._robot.time_s,
             'sim_wall_ratio': self._simulation.ratio(self._wall_ns()),
-            'faults': [f'{f.kind}:{f.target}={f.amount:g}' for f in self._faults.faults],
+            'faults': [str(fault) for fault in self._faults.faults],
         }
 
 

@@ -226,7 +226,7 @@ class ObservationAssembler:
         return (*reasons, *(reason for reason in ages if reason is not None))
 
     def measured(self) -> dict[str, float]:
-        """Return joint name → raw position, of the joints whose position is known and fresh."""
+        """Return joint name → raw position, where it is known, fresh and possible."""
         with self._lock:
             now_ns = self._now_ns
             known = [s.positions(now_ns) for s in self._joints.values()]

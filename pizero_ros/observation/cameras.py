@@ -107,4 +107,7 @@ class CameraStream:
         if fault == 'frozen':
             counters.frozen += new
             return Reason('frozen', topic, 'the picture stands still while the robot moves')
+        if fault == 'noisy':
+            counters.noisy += new
+            return Reason('noisy', topic, 'the picture is mostly noise')
         return None

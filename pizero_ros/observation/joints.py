@@ -150,16 +150,24 @@ class JointStream:
         reasons = tuple(self._reasons(now_ns))
         self._fault = reasons[0].kind if reasons else ''
         return Reading(
-            values=self._scale * self._raw + self._offset,
+            values=self._values(),
             newest_ns=int(self._stamps.max()),
             oldest_ns=int(self._stamps.min()),
             reasons=reasons,
         )
 
     def positions(self, now_ns: int) -> dict[str, float]:
-        """Return joint name → raw position, of joints that report one that is finite and fresh."""
+        """Return joint name → raw position, of joints that report one that is fresh and possible.
+
+        A robot that was never commanded is held there: what a broken sensor says must not pull
+        it away.
+        """
         limit_ns = self.clock.max_age_s * 1e9
-        usable = np.isfinite(self._raw) & (now_ns - self._stamps <= limit_ns) & self._positional
+        usable = np.isfinite(self._raw) & (self._raw >= self._low) & (self._raw <= self._high)
+        usable &= (np.abs(now_ns - self._stamps) <= limit_ns) & self._positional
+        for _, slots in self._limbs:
+            if (self._raw[slots] == UNREAD).all():
+                usable[slots] = False
         return {self._names[slot]: float(self._raw[slot]) for slot in np.flatnonzero(usable)}
 
     def reset(self) -> None:
@@ -231,7 +239,8 @@ class JointStream:
             partial = self._stamps[oldest] < self._stamps.max()
             extra = f', joint {self._names[oldest]}' if partial else ''
             reasons.append(Reason(stale.kind, topic, stale.detail + extra))
-        for slot in np.flatnonzero(~np.isfinite(self._raw)):
+        # A finite number may be too large for the map.
+        for slot in np.flatnonzero(~np.isfinite(self._values())):
             detail = f'joint {self._names[slot]} is {self._raw[slot]}'
             reasons.append(Reason('nonfinite', topic, detail))
         for slot in np.flatnonzero((self._raw < self._low) | (self._raw > self._high)):
@@ -245,6 +254,12 @@ class JointStream:
                 detail = f'joints {text} are all exactly -1: they were not read'
                 reasons.append(Reason('unread', topic, detail))
         return reasons
+
+    def _values(self) -> npt.NDArray[np.float64]:
+        """Return float64 [joints], vector values."""
+        with np.errstate(over='ignore', invalid='ignore'):
+            values: npt.NDArray[np.float64] = self._scale * self._raw + self._offset
+        return values
 
     def _without(self, slot: int) -> Reason:
         name, which = self._names[slot], self._fields[slot]

@@ -70,7 +70,7 @@ class Observation:
         prompt: Instruction in force.
         ages_s: Stream (topic) → age in seconds when the observation was taken.
         faults: Stream (topic) → why an optional camera was left out: ``missing``, ``stale``,
-            ``future``, ``skewed``, ``undecodable``, ``black`` or ``frozen``.
+            ``future``, ``skewed``, ``undecodable``, ``black``, ``frozen`` or ``noisy``.
         epoch: Number of clock resets before it; a chunk of an earlier epoch belongs to a
             timeline that is gone.
     """

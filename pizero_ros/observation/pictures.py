@@ -1,4 +1,4 @@
-"""Cameras that deliver, and show nothing: black and frozen pictures."""
+"""Cameras that deliver, and show nothing: black, frozen and noisy pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pizero_ros.observation.streams import JUMP_NS
 if TYPE_CHECKING:
     from pizero_ros.observation.observation import Frame
 
-PictureFault = Literal['', 'black', 'frozen']
+PictureFault = Literal['', 'black', 'frozen', 'noisy']
 
 BLACK_LEVEL = 8
 """A picture all of whose values lie below this is black: a covered sensor still shows some noise
@@ -26,6 +26,16 @@ FROZEN_PICTURES = 3
 MOVED = 0.1
 """Change of one state value (rad, m) that some pixel of every working camera must show. A picture
 that stands still before a robot that stands still is no fault: rendered scenes have no noise."""
+
+NOISE_LEVEL = 25.0
+"""Standard deviation, in grey levels, from which noise is a fault: a camera at high gain has up to
+10, and coarse texture that moves past it counts for about as much."""
+
+NOISY_PICTURES = 2
+"""Successive changes of the picture that must be noise: one may be a cut or a flash."""
+
+NOISE_ROWS = 64
+"""Every 64th row tells the noise; a median needs no more."""
 
 COARSE = 16
 """Every 16th row decides nearly always, at a sixteenth of the cost."""
@@ -48,6 +58,7 @@ class PictureWatch:
         self._equal = 0
         self._state: npt.NDArray[np.float64] | None = None
         self._moved = False
+        self._noisy = 0
 
     def look(self, frame: Frame, state: npt.NDArray[np.float64] | None) -> PictureFault:
         """Judge a frame; decodes it.
@@ -75,17 +86,23 @@ class PictureWatch:
                     and self._equal >= FROZEN_PICTURES
                     and frame.stamp_ns - self._since_ns >= FROZEN_NS
                 )
-                self.fault = 'black' if is_black(rgb) else 'frozen' if frozen else ''
+                noisy = self._noisy >= NOISY_PICTURES
+                self.fault = (
+                    'black' if is_black(rgb) else 'frozen' if frozen else 'noisy' if noisy else ''
+                )
             return self.fault
 
     def _compare(
         self, rgb: npt.NDArray[np.uint8], stamp_ns: int, state: npt.NDArray[np.float64] | None
     ) -> None:
         if self._picture is None or not _same(rgb, self._picture):
+            noise = 0.0 if self._picture is None else temporal_noise(self._picture, rgb)
+            self._noisy = self._noisy + 1 if noise > NOISE_LEVEL else 0
             self._picture, self._since_ns, self._equal = rgb, stamp_ns, 1
             self._state, self._moved = state, False
             return
         self._equal += 1
+        self._noisy = 0
         if self._state is None:
             self._state = state
         elif state is not None:
@@ -96,6 +113,26 @@ class PictureWatch:
 def is_black(rgb: npt.NDArray[np.uint8]) -> bool:
     """Return whether every value of uint8 [H, W, 3] is black."""
     return bool(rgb[::COARSE].max() < BLACK_LEVEL and rgb.max() < BLACK_LEVEL)
+
+
+def temporal_noise(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:
+    """Return how noisy a camera is by two of its pictures.
+
+    What moves changes the steps between neighbouring pixels where there are edges, noise changes
+    all of them, and the median tells the two apart.
+
+    Args:
+        one: uint8 [H, W, 3].
+        other: The same camera at another time.
+
+    Returns:
+        Standard deviation of the noise in grey levels; 0 if the sizes differ.
+    """
+    if one.shape != other.shape or one.shape[1] < 2:
+        return 0.0
+    change = one[::NOISE_ROWS, :, 1].astype(np.int16) - other[::NOISE_ROWS, :, 1]
+    # Four independent values make one difference; 0.6745 is the median of |N(0, 1)|.
+    return float(np.median(np.abs(np.diff(change, axis=1))) / (2.0 * 0.6745))
 
 
 def _same(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> bool:

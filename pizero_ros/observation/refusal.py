@@ -19,13 +19,14 @@ ReasonKind = Literal[
     'undecodable',
     'black',
     'frozen',
+    'noisy',
 ]
 """What can be wrong.
 
 ``missing``: nothing usable since start or reset. ``stale``, ``future``: age outside ± max_age.
 ``malformed``: arrays that contradict each other. ``joint``: no message names it. ``field``: the
 messages leave the needed array empty. ``unread``: a whole limb at exactly -1. ``frozen``: the
-picture stands still while the robot moves."""
+picture stands still while the robot moves. ``noisy``: noise of more than 25 grey levels."""
 
 
 @dataclass(frozen=True)

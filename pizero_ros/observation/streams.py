@@ -28,8 +28,8 @@ class Counters:
 
     ``late``: older than its limit on arrival. ``out_of_order``: not newer than what was held, and
     dropped. ``unstamped``: no header stamp where one is needed, and dropped. ``malformed``: arrays
-    that contradict each other, and dropped. ``black``, ``frozen``, ``undecodable``: of the frames
-    that were looked at.
+    that contradict each other, and dropped. ``black``, ``frozen``, ``noisy``, ``undecodable``: of
+    the frames that were looked at.
     """
 
     received: int = 0
@@ -40,6 +40,7 @@ class Counters:
     malformed: int = 0
     black: int = 0
     frozen: int = 0
+    noisy: int = 0
     undecodable: int = 0
 
 

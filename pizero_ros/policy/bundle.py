@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pizero_ros.errors import BundleError
 from pizero_ros.policy.manifest import (
+    JACOBIAN_FILE,
     MANIFEST_FILE,
     PARITY_FILE,
     REQUIRED_FILES,
@@ -21,7 +22,7 @@ from pizero_ros.policy.manifest import (
 from pizero_ros.policy.manifest_read import read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pizero_ros.processing.spec import RobotSemantics
 
@@ -73,7 +74,8 @@ class Bundle:
         _check_listing(folder, manifest)
         for name, entry in manifest.files.items():
             _check_digest(folder / name, entry, on_bytes)
-        proof = read_parity(folder / PARITY_FILE)
+        also = ('correction',) if JACOBIAN_FILE in manifest.files else ()
+        proof = read_parity(folder / PARITY_FILE, also)
         _check_proven(folder / PARITY_FILE, proof, manifest)
         return cls(folder, manifest, proof)
 
@@ -103,11 +105,12 @@ class Bundle:
         return known[embodiment]
 
 
-def read_parity(path: Path) -> Mapping[str, Any]:
+def read_parity(path: Path, also: Sequence[str] = ()) -> Mapping[str, Any]:
     """Read the parity proof and hold every error in it against its tolerance.
 
     Args:
         path: The bundle's ``parity.json``.
+        also: Errors that it must hold besides those of the velocity and the sample.
 
     Returns:
         Its content.
@@ -124,7 +127,7 @@ def read_parity(path: Path) -> Mapping[str, Any]:
         raise BundleError.at(
             path, '', found=found, expected='a parity proof', remedy=_EXPORT_AGAIN
         ) from None
-    for key in ('velocity', 'sample'):
+    for key in ('velocity', 'sample', *also):
         largest, limit = errors.get(key, math.nan), limits.get(key, math.nan)
         if not largest < limit:  # So written that a NaN fails.
             raise BundleError.at(

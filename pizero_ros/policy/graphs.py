@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pizero_ros.errors import BundleError
-from pizero_ros.policy.manifest import DENOISE_FILE, OBSERVE_FILE
+from pizero_ros.policy.manifest import DENOISE_FILE, JACOBIAN_FILE, OBSERVE_FILE
 from pizero_ros.policy.providers import onnxruntime
 
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ _CACHE_TYPES = ('tensor(float)', 'tensor(float16)', 'tensor(bfloat16)')
 
 @dataclass(frozen=True)
 class _Binding:
-    """Both graphs bound for one camera count and prompt length."""
+    """The graphs bound for one camera count and prompt length."""
 
     observe: Any
     denoise: Any
+    jacobian: Any | None
     cache: tuple[Any, ...]
 
 
@@ -48,22 +49,31 @@ class Graphs:
     Not thread-safe: one thread at a time.
     """
 
-    def __init__(self, where: object, observe: Any, denoise: Any, manifest: Manifest) -> None:
-        """Verify both graphs against the manifest and allocate the fixed buffers.
+    def __init__(
+        self,
+        where: object,
+        observe: Any,
+        denoise: Any,
+        manifest: Manifest,
+        jacobian: Any | None = None,
+    ) -> None:
+        """Verify the graphs against the manifest and allocate the fixed buffers.
 
         Args:
             where: Bundle to name in errors.
             observe: Session of ``observe.onnx``.
             denoise: Session of ``denoise.onnx``.
             manifest: What the graphs must look like.
+            jacobian: Session of ``jacobian.onnx``, None without it.
 
         Raises:
             BundleError: A tensor has another name, type or shape.
         """
         self._cache_names = cache_names(manifest.cache.layers)
-        _verify(where, observe, denoise, manifest)
+        _verify(where, observe, denoise, jacobian, manifest)
         self._observe = observe
         self._denoise = denoise
+        self._jacobian = jacobian
         model = manifest.model
         on_cpu = observe.get_providers()[0] == 'CPUExecutionProvider'
         self.device = 'cpu' if on_cpu else 'cuda'
@@ -76,6 +86,11 @@ class Graphs:
         self._x_t = self._on_device(self.x_t)
         self._t = self._on_device(self.t)
         self._velocity = onnxruntime().OrtValue.ortvalue_from_numpy(self.velocity)
+        if jacobian is not None:
+            self._error_array = np.zeros_like(self.x_t)
+            self._correction_array = np.zeros_like(self.x_t)
+            self._error = self._on_device(self._error_array)
+            self._correction = onnxruntime().OrtValue.ortvalue_from_numpy(self._correction_array)
         self._bindings: OrderedDict[tuple[int, int], _Binding] = OrderedDict()
         self._current: _Binding | None = None
 
@@ -124,17 +139,52 @@ class Graphs:
         self._denoise.run_with_iobinding(self._current.denoise)
         return self.velocity
 
+    @property
+    def differentiated(self) -> bool:
+        """Whether ``pull_back`` can be called."""
+        return self._jacobian is not None
+
+    def pull_back(self, error: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Multiply an error of ``x_t - t·velocity`` by its transposed Jacobian.
+
+        Args:
+            error: float32 [H, A], at the ``x_t`` and ``t`` of the latest ``denoise``.
+
+        Returns:
+            The correction, float32 [H, A]: the one buffer, overwritten by the next call.
+        """
+        if self._jacobian is None or self._current is None:
+            msg = 'pull_back before observe, or without the graph of the Jacobian'
+            raise ValueError(msg)
+        self._error_array[0] = error
+        if self.device != 'cpu':
+            self._error.update_inplace(self._error_array)
+        self._jacobian.run_with_iobinding(self._current.jacobian)
+        correction: npt.NDArray[np.float32] = self._correction_array[0]
+        return correction
+
     def _join(self, observe: Any) -> _Binding:
-        """Bind the cache that observe has just allocated to both sides."""
+        """Bind the cache that observe has just allocated to all sides."""
         cache = tuple(observe.get_outputs())
-        denoise = self._denoise.io_binding()
         for name, value in zip(self._cache_names, cache, strict=True):
             observe.bind_ortvalue_output(name, value)
-            denoise.bind_ortvalue_input(name, value)
-        denoise.bind_ortvalue_input('x_t', self._x_t)
-        denoise.bind_ortvalue_input('t', self._t)
+        denoise = self._reader(self._denoise, cache)
         denoise.bind_ortvalue_output('velocity', self._velocity)
-        return _Binding(observe, denoise, cache)
+        jacobian = None
+        if self._jacobian is not None:
+            jacobian = self._reader(self._jacobian, cache)
+            jacobian.bind_ortvalue_input('error', self._error)
+            jacobian.bind_ortvalue_output('correction', self._correction)
+        return _Binding(observe, denoise, jacobian, cache)
+
+    def _reader(self, session: Any, cache: tuple[Any, ...]) -> Any:
+        """Bind what a graph reads at every step."""
+        binding = session.io_binding()
+        for name, value in zip(self._cache_names, cache, strict=True):
+            binding.bind_ortvalue_input(name, value)
+        binding.bind_ortvalue_input('x_t', self._x_t)
+        binding.bind_ortvalue_input('t', self._t)
+        return binding
 
     def _on_device(self, array: npt.NDArray[Any]) -> Any:
         """Wrap an array for the sessions' device: shared memory on the CPU, else a copy."""
@@ -146,7 +196,9 @@ def cache_names(layers: int) -> tuple[str, ...]:
     return tuple(f'{part}.{layer}' for part in ('key', 'value') for layer in range(layers))
 
 
-def _verify(where: object, observe: Any, denoise: Any, manifest: Manifest) -> None:
+def _verify(
+    where: object, observe: Any, denoise: Any, jacobian: Any | None, manifest: Manifest
+) -> None:
     """Compare names, element types and fixed sizes of all tensors with the manifest."""
     model, cache = manifest.model, manifest.cache
     height, width = model.image_size
@@ -163,21 +215,21 @@ def _verify(where: object, observe: Any, denoise: Any, manifest: Manifest) -> No
         },
         cached,
     )
-    _compare(
-        f'{where}/{DENOISE_FILE}',
-        denoise,
-        {**cached, 'x_t': (_FLOAT, chunk), 't': (_FLOAT, (1, model.horizon))},
-        {'velocity': (_FLOAT, chunk)},
-    )
+    read = {**cached, 'x_t': (_FLOAT, chunk), 't': (_FLOAT, (1, model.horizon))}
+    readers = [(DENOISE_FILE, denoise, read, 'velocity')]
+    if jacobian is not None:
+        readers.append((JACOBIAN_FILE, jacobian, {**read, 'error': (_FLOAT, chunk)}, 'correction'))
     written = {tensor.name: tensor.type for tensor in observe.get_outputs()}
-    for tensor in denoise.get_inputs():
-        if tensor.name in written and tensor.type != written[tensor.name]:
-            raise BundleError.at(
-                f'{where}/{DENOISE_FILE}',
-                tensor.name,
-                found=tensor.type,
-                expected=f'{written[tensor.name]} as {OBSERVE_FILE} writes it',
-            )
+    for file, session, inputs, output in readers:
+        _compare(f'{where}/{file}', session, inputs, {output: (_FLOAT, chunk)})
+        for tensor in session.get_inputs():
+            if tensor.name in written and tensor.type != written[tensor.name]:
+                raise BundleError.at(
+                    f'{where}/{file}',
+                    tensor.name,
+                    found=tensor.type,
+                    expected=f'{written[tensor.name]} as {OBSERVE_FILE} writes it',
+                )
 
 
 def _compare(where: str, session: Any, inputs: Signature, outputs: Signature) -> None:

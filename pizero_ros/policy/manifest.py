@@ -20,6 +20,8 @@ TOKENIZER_FILES: Mapping[TokenizerKind, str] = {
 """Kind of tokenizer → its file in the bundle; the other kinds need none."""
 OBSERVE_FILE = 'observe.onnx'
 DENOISE_FILE = 'denoise.onnx'
+JACOBIAN_FILE = 'jacobian.onnx'
+"""Optional: guidance by the true Jacobian, for real-time chunking."""
 REQUIRED_FILES = (OBSERVE_FILE, DENOISE_FILE, PARITY_FILE)
 CANONICAL_SLOTS = ('base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb')
 """The published π0's camera slots in the order it was trained on (pi0.md section 1.5)."""

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pizero_ros.policy.chunk import ActionChunk
+from pizero_ros.policy.guidance import RealTimeChunking, guidance
 from pizero_ros.policy.manifest import TOKENIZER_FILES
 from pizero_ros.policy.noise import GaussianNoise
 from pizero_ros.processing.pipeline import InputPipeline, OutputPipeline
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.observation.observation import Observation
     from pizero_ros.policy.bundle import Bundle
+    from pizero_ros.policy.guidance import Leftover
     from pizero_ros.policy.noise import NoiseSource
     from pizero_ros.policy.runtime import Policy
-    from pizero_ros.policy.sampler import StepHook
+    from pizero_ros.policy.sampler import Array, StepHook
 
 
 class ChunkPredictor:
@@ -33,6 +35,7 @@ class ChunkPredictor:
         embodiment: Embodiment,
         noise: NoiseSource | None = None,
         steps: int | None = None,
+        chunking: RealTimeChunking | None = None,
     ) -> None:
         """Build the pipelines around a policy.
 
@@ -41,6 +44,7 @@ class ChunkPredictor:
             embodiment: The robot, which the bundle must know.
             noise: Where chunks start; None for ``GaussianNoise(0)``.
             steps: Euler steps; None for the manifest's number.
+            chunking: How chunks with a leftover are held to it; None for the defaults.
 
         Raises:
             BundleError: The bundle was not made for this robot, or its parts do not fit.
@@ -55,6 +59,10 @@ class ChunkPredictor:
         self._cameras = len(embodiment.cameras)
         self.noise: NoiseSource = GaussianNoise(0) if noise is None else noise
         self._steps = steps
+        self._chunking = RealTimeChunking() if chunking is None else chunking
+        if self._chunking.method == 'jacobian' and not policy.graphs.differentiated:
+            msg = 'guidance by the Jacobian, and the policy was loaded without its graph'
+            raise ValueError(msg)
 
     def warm_up(self, prompt: str) -> tuple[float, ...]:
         """Run blank inputs of the shapes to come: every camera of the robot, this prompt.
@@ -76,7 +84,7 @@ class ChunkPredictor:
         observation: Observation,
         sequence: int = 0,
         epoch: int = 0,
-        hook: StepHook | None = None,
+        leftover: Leftover | None = None,
     ) -> ActionChunk:
         """Predict the chunk of one observation.
 
@@ -84,7 +92,9 @@ class ChunkPredictor:
             observation: What the robot perceived.
             sequence: Number of the chunk since activation.
             epoch: Prompt and reset generation.
-            hook: May replace the velocity of each denoise step.
+            leftover: Rest of the executing chunk that this one is held to, in robot space: its
+                actions are measured anew from this observation's state where the policy's are
+                relative, and normalised. Values that the robot does not have are held to 0.
 
         Returns:
             The chunk; ``durations_s`` holds ``preprocess`` (noise included), ``observe``,
@@ -97,8 +107,9 @@ class ChunkPredictor:
         start = time.perf_counter()
         inputs = self.inputs(observation)
         noise = self.noise(observation.stamp_ns, model.horizon, model.action_dim)
+        hook, prefix = self._conditions(leftover, observation)
         ready = time.perf_counter()
-        result = self.policy.infer(inputs, noise, self._steps, hook)
+        result = self.policy.infer(inputs, noise, self._steps, hook, prefix)
         inferred = time.perf_counter()
         actions = self.outputs(result.actions, observation.state)
         return ActionChunk(
@@ -114,6 +125,20 @@ class ChunkPredictor:
             sequence=sequence,
             epoch=epoch,
         )
+
+    def _conditions(
+        self, leftover: Leftover | None, observation: Observation
+    ) -> tuple[StepHook | None, Array | None]:
+        """Return what holds the sample to a leftover: a hook, or a prefix, or nothing."""
+        if leftover is None:
+            return None, None
+        target = self.outputs.inverse(leftover.actions, observation.state)
+        if self._chunking.method == 'trained_prefix':
+            return None, target[: leftover.delay]
+        horizon = self.policy.bundle.manifest.model.horizon
+        graphs = self.policy.graphs
+        pull_back = graphs.pull_back if self._chunking.method == 'jacobian' else None
+        return guidance(self._chunking, leftover, target, horizon, pull_back), None
 
 
 def prompt_encoder(bundle: Bundle) -> PromptEncoder:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from pizero_ros.errors import EnvironmentFault
+from pizero_ros.errors import BundleError, EnvironmentFault
 from pizero_ros.policy.graphs import Graphs
-from pizero_ros.policy.manifest import DENOISE_FILE, OBSERVE_FILE
+from pizero_ros.policy.manifest import DENOISE_FILE, JACOBIAN_FILE, OBSERVE_FILE
 from pizero_ros.policy.providers import ProviderName, open_session, resolve_provider
 from pizero_ros.policy.sampler import StepHook, integrate
 from pizero_ros.processing.model_inputs import ModelInputs
@@ -26,6 +26,8 @@ _WARM_UP_MIN = 3
 _WARM_UP_MAX = 20
 _WARM_UP_SPREAD = 0.1
 """Warm when three runs in a row lie within this fraction of their median."""
+
+_Array: TypeAlias = npt.NDArray[np.float32]
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +62,11 @@ class Policy:
 
     @classmethod
     def load(
-        cls, bundle: Bundle, provider: ProviderName | str = 'auto', threads: int | None = None
+        cls,
+        bundle: Bundle,
+        provider: ProviderName | str = 'auto',
+        threads: int | None = None,
+        jacobian: bool = False,
     ) -> Policy:
         """Open the sessions of a bundle that ``Bundle.open`` has checked.
 
@@ -69,24 +75,34 @@ class Policy:
             provider: ``cpu``, ``cuda`` or ``tensorrt`` for exactly that one; ``auto`` for CUDA
                 where it works and the CPU elsewhere. ``Policy.provider`` says which it became.
             threads: Threads inside an operator; None for one per core.
+            jacobian: Load the graph for guidance by the true Jacobian too.
 
         Returns:
             The policy, not yet warm.
 
         Raises:
             EnvironmentFault: ONNX Runtime or the provider asked for is not there.
-            BundleError: A graph cannot be loaded or differs from the manifest.
+            BundleError: A graph cannot be loaded or differs from the manifest, or that of the
+                Jacobian is asked for and not there.
         """
+        if jacobian and JACOBIAN_FILE not in bundle.manifest.files:
+            raise BundleError.at(
+                bundle.path,
+                JACOBIAN_FILE,
+                found='no such file',
+                expected='the graph of the Jacobian',
+                remedy='Export the bundle with --jacobian, or choose another rtc_method.',
+            )
         start = time.perf_counter()
         chosen = resolve_provider(provider)
         try:
-            graphs = _open_graphs(bundle, chosen, threads)
+            graphs = _open_graphs(bundle, chosen, threads, jacobian)
         except EnvironmentFault as error:
             if provider != 'auto' or chosen == 'cpu':
                 raise
             _log.warning('%s Using the CPU instead, because the provider is "auto".', error)
             chosen = 'cpu'
-            graphs = _open_graphs(bundle, chosen, threads)
+            graphs = _open_graphs(bundle, chosen, threads, jacobian)
         _log.info('bundle %s runs on %s', bundle.path, chosen)
         return cls(bundle, graphs, chosen, time.perf_counter() - start)
 
@@ -96,6 +112,7 @@ class Policy:
         noise: npt.NDArray[np.float32],
         steps: int | None = None,
         hook: StepHook | None = None,
+        prefix: npt.NDArray[np.float32] | None = None,
     ) -> ModelResult:
         """Sample one chunk.
 
@@ -104,6 +121,7 @@ class Policy:
             noise: float32 [H, A], standard normal, padded values included.
             steps: Euler steps; None for the manifest's number.
             hook: May replace the velocity of each step (``StepHook``).
+            prefix: float32 [d, A], the first d actions if they are settled (``integrate``).
 
         Returns:
             The chunk in model space, with durations.
@@ -113,7 +131,7 @@ class Policy:
         """
         model = self.bundle.manifest.model
         steps = model.steps if steps is None else steps
-        self._check(inputs, noise, steps)
+        self._check(inputs, noise, steps, prefix)
         graphs = self.graphs
         start = time.perf_counter()
         graphs.observe(inputs)
@@ -126,6 +144,7 @@ class Policy:
             steps,
             hook,
             lambda: ticks.append(time.perf_counter()),
+            prefix,
         )
         durations_s = {'observe': ticks[0] - start, 'denoise': ticks[-1] - ticks[0]}
         return ModelResult(graphs.x_t[0].copy(), durations_s, tuple(np.diff(ticks).tolist()))
@@ -153,10 +172,11 @@ class Policy:
             state=np.zeros(model.state_dim, np.float32),
         )
         noise = np.zeros((model.horizon, model.action_dim), np.float32)
+        hook = self._pull_back if self.graphs.differentiated else None
         times: list[float] = []
         while len(times) < _WARM_UP_MAX:
             start = time.perf_counter()
-            self.infer(inputs, noise)
+            self.infer(inputs, noise, hook=hook)
             times.append(time.perf_counter() - start)
             latest = times[-_WARM_UP_MIN:]
             spread = max(latest) - min(latest)
@@ -164,7 +184,17 @@ class Policy:
                 break
         return tuple(times)
 
-    def _check(self, inputs: ModelInputs, noise: npt.NDArray[np.float32], steps: int) -> None:
+    def _pull_back(self, x_t: _Array, velocity: _Array, t: _Array) -> None:
+        """Run the graph of the Jacobian to no effect, at every step as guidance does."""
+        self.graphs.pull_back(x_t)
+
+    def _check(
+        self,
+        inputs: ModelInputs,
+        noise: npt.NDArray[np.float32],
+        steps: int,
+        prefix: npt.NDArray[np.float32] | None,
+    ) -> None:
         """Refuse arrays that the graphs would misread; the checks cost microseconds."""
         model = self.bundle.manifest.model
         wanted: dict[str, tuple[npt.NDArray[np.generic], type, tuple[int, ...]]] = {
@@ -173,6 +203,9 @@ class Policy:
             'state': (inputs.state, np.float32, (model.state_dim,)),
             'noise': (noise, np.float32, (model.horizon, model.action_dim)),
         }
+        if prefix is not None:
+            settled = min(len(prefix), model.horizon)
+            wanted['prefix'] = (prefix, np.float32, (settled, model.action_dim))
         for name, (array, dtype, shape) in wanted.items():
             if array.dtype != dtype or array.shape != shape:
                 found = f'{array.dtype} {list(array.shape)}'
@@ -193,8 +226,9 @@ class Policy:
             raise ValueError(msg)
 
 
-def _open_graphs(bundle: Bundle, provider: str, threads: int | None) -> Graphs:
-    """Open both sessions on one provider."""
+def _open_graphs(bundle: Bundle, provider: str, threads: int | None, jacobian: bool) -> Graphs:
+    """Open the sessions on one provider."""
     observe = open_session(bundle.path / OBSERVE_FILE, provider, threads)
     denoise = open_session(bundle.path / DENOISE_FILE, provider, threads)
-    return Graphs(bundle.path, observe, denoise, bundle.manifest)
+    third = open_session(bundle.path / JACOBIAN_FILE, provider, threads) if jacobian else None
+    return Graphs(bundle.path, observe, denoise, bundle.manifest, third)

@@ -35,8 +35,12 @@ def integrate(
     steps: int,
     hook: StepHook | None = None,
     on_step: Callable[[], None] | None = None,
+    prefix: Array | None = None,
 ) -> None:
     """Integrate ``x ← x + dt·v`` with ``dt = -1/steps``, in place and in float32.
+
+    A prefix stays what it is: it is written over the first actions before the first step and
+    after each, and their flow time is 0 throughout (real-time chunking with a trained prefix).
 
     Args:
         velocity_at: Runs one denoise step on the present content of ``x_t`` and ``t``.
@@ -45,16 +49,23 @@ def integrate(
         steps: Number of Euler steps.
         hook: May replace the velocity of a step.
         on_step: Called after each step, for timing.
+        prefix: float32 [d, A], the first actions if they are settled.
     """
     dt = np.float32(-1.0 / steps)
     update = np.empty_like(x_t)
+    settled = 0 if prefix is None else len(prefix)
+    if prefix is not None:
+        x_t[:settled] = prefix
     for time in time_grid(steps):
         t.fill(time)
+        t[:settled] = 0.0
         velocity = velocity_at()
         if hook is not None:
             replaced = hook(x_t, velocity, t)
             velocity = velocity if replaced is None else replaced
         np.multiply(velocity, dt, out=update)
         np.add(x_t, update, out=x_t)
+        if prefix is not None:
+            x_t[:settled] = prefix
         if on_step is not None:
             on_step()

@@ -11,7 +11,7 @@ import numpy as np
 from pizero_ros.control.commands import TrajectoryCommand
 from pizero_ros.control.controller import JointTrajectoryController
 from pizero_ros.control.validation import Rejection, command_from_message
-from pizero_ros.embodiment.schema import TWIST_AXES
+from pizero_ros.embodiment.schema import GRIPPER_ACTIONS, TWIST_AXES
 from pizero_ros.errors import EmbodimentError
 
 if TYPE_CHECKING:
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
     from pizero_ros.control.controller import Replacement
     from pizero_ros.embodiment.schema import ActionGroup
+    from pizero_ros.sim.faults import RobotFaults
     from pizero_ros.sim.robot import SimulatedRobot
+
+INJECTED = 'injected_fault'
+"""Reason of a refusal that a fault asked for."""
 
 CMD_VEL_TIMEOUT_NS = 500_000_000
 """``cmd_vel_timeout`` of diff_drive_controller: older commands are ignored, silence means stop."""
@@ -117,11 +121,16 @@ class ForwardGroup:
 
 
 class VelocityGroup:
-    """A base that drives as told, until it is not told for ``CMD_VEL_TIMEOUT_NS``."""
+    """A base that drives as told, until it is not told for ``CMD_VEL_TIMEOUT_NS``.
+
+    Attributes:
+        velocity: Axis of ``TWIST_AXES`` → velocity it has now, m/s and rad/s.
+    """
 
     def __init__(self, robot: SimulatedRobot, group: ActionGroup) -> None:
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
+        self.velocity = dict.fromkeys(TWIST_AXES, 0.0)
         self._robot = robot
         self._stamped = group.message == 'twist_stamped'
         self._until_ns: int | None = None
@@ -143,14 +152,20 @@ class VelocityGroup:
             return f'a command {(now_ns - stamp_ns) * 1e-9:.3f} s old'
         self.accepted += 1
         self._until_ns = now_ns + CMD_VEL_TIMEOUT_NS
-        self._robot.set_base_velocity(values['linear.x'], values['linear.y'], values['angular.z'])
+        self._drive(values)
         return None
 
     def update(self, now_ns: int) -> None:
         """Stop when the last command has timed out."""
         if self._until_ns is not None and now_ns >= self._until_ns:
             self._until_ns = None
-            self._robot.set_base_velocity(0.0, 0.0, 0.0)
+            self._drive(dict.fromkeys(TWIST_AXES, 0.0))
+
+    def _drive(self, velocity: dict[str, float]) -> None:
+        self.velocity = velocity
+        self._robot.set_base_velocity(
+            velocity['linear.x'], velocity['linear.y'], velocity['angular.z']
+        )
 
 
 class SimulatedControllers:
@@ -167,6 +182,7 @@ class SimulatedControllers:
         *,
         replacement: Replacement = 'discard',
         interpolate_from_desired_state: bool = True,
+        faults: RobotFaults | None = None,
     ) -> None:
         """Activate the controllers at the robot's present targets.
 
@@ -174,9 +190,10 @@ class SimulatedControllers:
             robot: What they move.
             replacement: How a new trajectory replaces the old one, by controller version.
             interpolate_from_desired_state: Where the way to a new trajectory starts.
+            faults: What keeps them from hearing or accepting.
 
         Raises:
-            EmbodimentError: If two groups move one joint.
+            EmbodimentError: If two groups move one joint, or a gripper takes actions.
         """
         actions = robot.embodiment.actions
         positioned = [group for group in actions if group.output != 'twist']
@@ -193,9 +210,21 @@ class SimulatedControllers:
             group.name: _controller(robot, group, replacement, interpolate_from_desired_state)
             for group in actions
         }
+        self._faults = faults
+
+    @property
+    def base_velocity(self) -> Mapping[str, float] | None:
+        """Axis of ``TWIST_AXES`` → velocity the base is told to have, None without a base."""
+        bases = [each for each in self.groups.values() if isinstance(each, VelocityGroup)]
+        return bases[0].velocity if bases else None
 
     def receive(self, group: str, message: Any, now_ns: int) -> str | None:
         """Hand a message to the controller of ``group``; return why it was refused, if it was."""
+        if self._faults is not None and not self._faults.hears(group):
+            return None
+        if self._faults is not None and self._faults.refuses(group):
+            self.groups[group].rejected[INJECTED] += 1
+            return 'by an injected fault'
         return self.groups[group].receive(message, now_ns)
 
     def update(self, now_ns: int) -> None:
@@ -207,6 +236,14 @@ class SimulatedControllers:
 def _controller(
     robot: SimulatedRobot, group: ActionGroup, replacement: Replacement, from_desired: bool
 ) -> GroupController:
+    if group.message in GRIPPER_ACTIONS:
+        raise EmbodimentError.at(
+            robot.embodiment.source,
+            f'message of group {group.name}',
+            found=group.message,
+            expected='joint_trajectory or float64_multi_array on the simulated robot',
+            remedy='It serves no actions.',
+        )
     if group.output == 'twist':
         return VelocityGroup(robot, group)
     if group.message == 'float64_multi_array':

@@ -43,6 +43,7 @@ class Simulation:
         """Let the present simulated time be the wall-clock time ``wall_ns``."""
         self._start_ns = wall_ns - round(self.robot.time_s * 1e9)
         self._wall_origin_ns = self._start_ns
+        self._clock_offset_ns = 0
         self._stamp_origin_ns = self._start_ns
 
     @property
@@ -58,6 +59,11 @@ class Simulation:
         """Return simulated time per wall-clock time since the start; 1.0 keeps up."""
         elapsed_ns = wall_ns - self._start_ns
         return self.robot.time_s * 1e9 / elapsed_ns if elapsed_ns > 0 else 1.0
+
+    def set_clock_offset(self, offset_ns: int) -> None:
+        """Let the clock differ by so much from what it would be; stamps jump by the change."""
+        self._stamp_origin_ns += offset_ns - self._clock_offset_ns
+        self._clock_offset_ns = offset_ns
 
     def advance(self, wall_ns: int) -> None:
         """Bring physics to the wall-clock time ``wall_ns``, controllers before each step."""

@@ -10,6 +10,7 @@ import pytest
 
 from pizero_ros.control.commands import TrajectoryCommand
 from pizero_ros.control.controller import JointTrajectoryController
+from pizero_ros.control.spline import Knots, cubic_range
 from pizero_ros.control.validation import ValidationRules, command_from_message
 
 MS = 1_000_000
@@ -97,6 +98,23 @@ def test_cubic_interpolation_with_velocities():
     # Hermite at half of 1 s: (p0 + p1)/2 + (v0 - v1)/8 and 1.5 (p1 - p0) - (v0 + v1)/4.
     np.testing.assert_allclose(positions, [1.5 + 1.0 / 8.0, 2.0])
     np.testing.assert_allclose(speeds, [1.5 - 0.25, 3.0])
+
+
+def test_range_of_a_cubic_is_that_of_its_samples():
+    rng = np.random.default_rng(3)
+    for scale in (1.0, 1e-6, 0.0):
+        ends = [rng.normal(0.0, (1.0, 10.0 * scale), (50, 2)).T for _ in range(2)]
+        lowest, highest = cubic_range(*map(tuple, ends), 0.3)
+        points = Knots.of(
+            np.array([0, 300_000_000]),
+            np.array([end[0] for end in ends]),
+            np.array([end[1] for end in ends]),
+        )
+        at = np.array([points.sample(t)[0] for t in range(0, 300_000_001, 100_000)])
+        np.testing.assert_allclose(lowest, at.min(axis=0), atol=1e-5)
+        np.testing.assert_allclose(highest, at.max(axis=0), atol=1e-5)
+        assert (lowest <= at.min(axis=0) + 1e-12).all()
+        assert (highest >= at.max(axis=0) - 1e-12).all()
 
 
 def test_joints_are_sorted_into_the_controllers_order():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -147,8 +149,75 @@ def test_a_position_limit_is_braked_for(make):
 
 def test_a_hold_outside_the_limits_is_not_moved_into_them(gate):
     hold = trajectory(np.array([[3.2, 0.0]]))
-    assert gate.hold(hold).command is hold
-    assert gate.hold(trajectory(np.array([[np.nan, 0.0]]))).hold
+    assert gate.hold(hold, at(3.2, 0.0)).command is hold
+    assert gate.hold(trajectory(np.array([[np.nan, 0.0]])), at(np.nan, 0.0)).hold
+
+
+def test_braking_ends_at_the_limit_and_not_a_rounding_beyond(make):
+    """Pins that a limit was left by the last bit of a double."""
+    arm = make.group('arm', [make.joint('arm_0', 0, position=(-0.01, 0.015), acceleration=20.0)])
+    gate = SafetyGate(make.robot(arm))
+    for start in np.linspace(-0.01, 0.015, 300):
+        beyond = trajectory(np.full((20, 1), -0.2))
+        followed = gate.trajectory(beyond, at(start)).command.positions
+        assert followed.min() == pytest.approx(-0.01, abs=1e-6)
+        assert followed.min() >= -0.01
+    for start in np.linspace(0.1, 0.5, 50):
+        followed = gate.trajectory(trajectory(np.full((50, 1), 0.0)), at(start)).command.positions
+        moved = np.diff(followed, axis=0, prepend=start)
+        # From outside it moves inwards only.
+        assert (moved[followed > 0.015] < 0.0).all()
+
+
+def test_the_first_step_is_no_longer_than_max_step_whatever_the_speed(make):
+    """Pins that an arm with more speed than it can brake at once went on beyond it."""
+    arm = make.group('arm', [make.joint('arm_0', 0, acceleration=1.0, max_step=0.1)])
+    gate = SafetyGate(make.robot(arm, rate_hz=5.0))
+    fast = CurrentCommand(np.array([0.0]), np.array([1.5]))
+    result = gate.trajectory(
+        replace(trajectory(np.zeros((10, 1))), time_from_start_ns=np.arange(1, 11) * 200_000_000),
+        fast,
+    )
+    assert result.command.positions[0, 0] == pytest.approx(0.1)
+    assert [note.reason for note in result.interventions] == ['acceleration']
+
+
+def test_the_way_back_from_far_outside_starts_with_max_step(make):
+    """Pins that clamping made a first step of 1 out of one of 0.4."""
+    arm = make.group('arm', [make.joint('arm_0', 0, velocity=100.0)])
+    gate = SafetyGate(make.robot(arm))
+    result = gate.trajectory(trajectory(np.full((5, 1), 3.6)), at(4.0))
+    np.testing.assert_allclose(result.command.positions[:, 0], [3.5, 3.0, 3.0, 3.0, 3.0])
+
+
+@pytest.fixture
+def towards_the_limit():
+    """1 mrad below the upper limit of 3, at 2 rad/s."""
+    return CurrentCommand(np.array([2.999, 0.0]), np.array([2.0, 0.0]))
+
+
+def test_a_cubic_that_swings_out_over_a_limit_is_made_straight(make, towards_the_limit):
+    """Pins that a waypoint within the limits led the controller 5 mrad beyond them."""
+    gate = SafetyGate(make.robot(make.arm(velocities=True)))
+    still = trajectory(np.tile(towards_the_limit.positions, (10, 1)), np.zeros((10, 2)))
+    result = gate.trajectory(still, towards_the_limit)
+    assert result.command.velocities is None
+    np.testing.assert_array_equal(result.command.positions, still.positions)
+    assert [note.reason for note in result.interventions] == ['position']
+    assert 'arm_0: the way to the first waypoint swings 0.004926 out' in gate.last.text
+    inside = CurrentCommand(np.array([2.9, 0.0]), np.array([2.0, 0.0]))
+    result = gate.trajectory(trajectory(np.tile([2.9, 0.0], (10, 1)), still.velocities), inside)
+    assert (result.command.velocities is None, result.interventions) == (False, ())
+
+
+def test_a_hold_does_not_swing_out_over_a_limit(make, towards_the_limit):
+    """Pins that a hold led the controller beyond the limit that it was moving towards."""
+    gate = SafetyGate(make.robot(make.arm(velocities=True)))
+    hold = trajectory(towards_the_limit.positions[None], np.zeros((1, 2)))
+    result = gate.hold(hold, towards_the_limit)
+    assert result.command.velocities is None
+    assert gate.interventions == {('arm', 'position'): 1}
+    assert gate.hold(hold, at(2.999, 0.0)).command is hold
 
 
 def test_twist_is_clamped_and_ramped(make):

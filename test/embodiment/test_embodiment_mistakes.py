@@ -274,7 +274,49 @@ MISTAKES = {
     ),
     'wrong_message_of_a_gripper': (
         'message: float64_multi_array', 'message: twist', 33, 'actions[1].message', "'twist'",
-        'one of joint_trajectory, float64_multi_array',
+        'one of joint_trajectory, float64_multi_array, gripper_command, parallel_gripper_command',
+    ),
+    'effort_of_a_gripper_on_a_topic': (
+        '    deadband: 0.001\n', '    deadband: 0.001\n    max_effort: 5\n', 35,
+        'actions[1].max_effort', 'an unknown key', 'one of output, message, group, topic',
+    ),
+    'effort_of_zero': (
+        '    message: float64_multi_array\n',
+        '    message: gripper_command\n    max_effort: 0\n', 34, 'actions[1].max_effort', '0',
+        'a number above 0',
+    ),
+    'gripper_command_of_two_joints': (
+        f'    message: float64_multi_array\n    deadband: 0.001\n    joints:\n      - {FINGER}\n',
+        '    message: gripper_command\n    deadband: 0.001\n    joints:\n'
+        f'      - {FINGER}\n      - {FINGER.replace("finger, index: 2", "thumb, index: 3")}\n', 35,
+        'actions[1].joints', '2 joints with message gripper_command', 'one joint',
+    ),
+    'speed_without_unit': (
+        'cameras:', 'speed_scaling: {topic: /speed, message: float64}\ncameras:', 7,
+        'speed_scaling.unit', 'nothing', 'one of fraction, percent',
+    ),
+    'unit_of_a_controller_state': (
+        'cameras:',
+        'speed_scaling: {topic: /speed, message: controller_state, unit: percent}\ncameras:', 7,
+        'speed_scaling.unit', 'an unknown key', 'one of message, topic, required, max_age_s',
+    ),
+    'wrong_message_of_the_speed': (
+        'cameras:', 'speed_scaling: {topic: /speed, message: float32}\ncameras:', 7,
+        'speed_scaling.message', "'float32'", 'one of float64, controller_state',
+    ),
+    'speed_without_topic': (
+        'cameras:', 'speed_scaling: {message: controller_state}\ncameras:', 7,
+        'speed_scaling.topic', 'nothing', 'a ROS topic name',
+    ),
+    'speed_on_a_topic_of_the_state': (
+        'cameras:', 'speed_scaling: {topic: /odom, message: controller_state}\ncameras:', 7,
+        'speed_scaling.topic', "'/odom' again (first on line 19, state[1].topic)",
+        'a topic of its own',
+    ),
+    'speed_that_is_always_stale': (
+        'cameras:',
+        'speed_scaling: {topic: /s, message: controller_state, max_age_s: 0}\ncameras:', 7,
+        'speed_scaling.max_age_s', '0', 'a number above 0',
     ),
     'no_deadband': (
         '    deadband: 0.001\n', '', 30, 'actions[1].deadband', 'nothing',
@@ -323,6 +365,26 @@ MISTAKES = {
     'twist_without_axis': (
         AXIS, AXIS.replace('linear.x', 'x'), 42, 'actions[2].joints[0].name', "'x'",
         'one of linear.x, linear.y, linear.z',
+    ),
+    'workspace_of_no_odometry': (
+        '    message: twist\n',
+        '    message: twist\n    workspace: {topic: /joint_states, x: [-1, 1], y: [-1, 1]}\n', 41,
+        'actions[2].workspace.topic', "'/joint_states'",
+        'an odometry topic of the state: /odom',
+    ),
+    'workspace_without_width': (
+        '    message: twist\n', '    message: twist\n    workspace: {topic: /odom, x: [-1, 1]}\n',
+        41, 'actions[2].workspace.y', 'nothing', 'two numbers [lower, upper]',
+    ),
+    'workspace_inside_out': (
+        '    message: twist\n',
+        '    message: twist\n    workspace: {topic: /odom, x: [1, -1], y: [-1, 1]}\n', 41,
+        'actions[2].workspace.x', '[1, -1]', 'two numbers [lower, upper] with lower below upper',
+    ),
+    'workspace_of_an_arm': (
+        'topic: /arm/joint_trajectory',
+        'topic: /arm/joint_trajectory\n    workspace: {topic: /odom, x: [-1, 1], y: [-1, 1]}', 27,
+        'actions[0].workspace', 'an unknown key', 'one of output, message, group, topic',
     ),
     'twist_axis_twice': (
         AXIS, f'{AXIS}\n      - {AXIS.replace("14", "15")}', 43, 'actions[2].joints[1].name',

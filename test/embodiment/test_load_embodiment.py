@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.embodiment.schema import Camera, StateJoint
+from pizero_ros.embodiment.schema import Camera, SpeedScaling, StateJoint
 from pizero_ros.errors import EmbodimentError
 from pizero_ros.resources import config_dir
 
@@ -86,6 +86,25 @@ def test_staleness_is_inherited_and_overridden_per_stream(smallest):
     assert robot.cameras[0].max_age_s == 0.7
     assert robot.state[0].max_age_s == 0.4
     assert robot.max_skew_s == 0.5
+
+
+def test_speed_of_the_controllers_is_required_unless_told_otherwise(smallest):
+    speed = 'speed_scaling: {topic: /speed, message: float64, unit: percent}\nhorizon:'
+    smallest.write_text(SMALLEST.replace('horizon:', speed), encoding='utf-8')
+    source = load_embodiment(smallest).speed_scaling
+    assert source == SpeedScaling('/speed', 'float64', 'percent', required=True, max_age_s=0.5)
+    speed = (
+        'speed_scaling: {topic: /arm/controller_state, message: controller_state, '
+        'required: false, max_age_s: 0.2}\nhorizon:'
+    )
+    smallest.write_text(SMALLEST.replace('horizon:', speed), encoding='utf-8')
+    assert load_embodiment(smallest).speed_scaling == SpeedScaling(
+        '/arm/controller_state', 'controller_state', 'fraction', required=False, max_age_s=0.2
+    )
+
+
+def test_robot_without_speed_scaling_runs_at_full_speed(smallest):
+    assert load_embodiment(smallest).speed_scaling is None
 
 
 def test_same_file_by_name_by_path_and_by_text(monkeypatch):

@@ -117,7 +117,8 @@ class Robot:
         """Publish the sensors of an embodiment, and hear its action topics."""
         self.embodiment = embodiment
         for group in embodiment.actions:
-            self.listen(MESSAGE_TYPES[group.message], group.topic)
+            if group.message in MESSAGE_TYPES:  # else it is an action
+                self.listen(MESSAGE_TYPES[group.message], group.topic)
         self.positions |= {joint.name: 0.0 for joint in embodiment.state_joints}
         self.positions |= embodiment.neutral
         for camera in embodiment.cameras:

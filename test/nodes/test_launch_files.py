@@ -22,8 +22,8 @@ from launch.launch_description_sources import get_launch_description_from_python
 
 FILES = ('single_arm', 'dual_arm', 'mobile', 'policy', 'sim')
 COMMON = {
-    'embodiment', 'bundle', 'prompt', 'scheduling', 'dry_run', 'namespace', 'use_sim_time',
-    'log_level',
+    'embodiment', 'bundle', 'prompt', 'scheduling', 'dry_run', 'limit_scale', 'params_file',
+    'namespace', 'use_sim_time', 'log_level',
 }  # fmt: skip
 LAUNCH = """
 import sys

@@ -26,7 +26,7 @@ def policy(shared, tiny_bundle):
     good = {
         'embodiment': 'sim_single_arm', 'bundle': str(tiny_bundle), 'scheduling': 'async',
         'provider': 'auto', 'noise': 'auto', 'executed_steps': 0, 'published_steps': 0,
-        'lead_steps': -1,
+        'lead_steps': -1, 'latch': [''],
     }  # fmt: skip
     assert shared.set_parameters(**good).successful
     yield shared
@@ -77,6 +77,7 @@ def test_mistake_can_be_corrected_without_a_new_process(policy, tiny_bundle):
         ({'scheduling': 'eager'}, ["'eager'", 'open_loop, async']),
         ({'provider': 'tpu'}, ["'tpu'", 'cuda']),
         ({'noise': 'pink'}, ["'pink'", 'gaussian']),
+        ({'latch': ['blak']}, ["'blak'", 'black', 'max_step']),
         ({'executed_steps': 51}, ['51, 50', 'horizon (50)']),
         ({'published_steps': 20}, ['25, 20']),
         ({'lead_steps': 50}, ['lead_steps: found 50, expected less than 50']),
@@ -167,13 +168,13 @@ def test_damaged_bundle(policy, tiny_copy, damage, fragments):
 
 
 def test_unforeseen_error_is_logged_with_its_traceback(policy, monkeypatch):
-    def raises(*_):
-        raise MemoryError('a terabyte')
+    def raises(*_, **__):
+        raise ArithmeticError('half a weight')
 
-    monkeypatch.setattr('pizero_ros.nodes.policy_node.Policy.load', raises)
+    monkeypatch.setattr('pizero_ros.nodes.loading.Policy.load', raises)
     del policy.received['/rosout'][:]
     assert not policy.configure()
-    policy.until(lambda: policy.logged('on_configure failed', 'Traceback', 'a terabyte'))
+    policy.until(lambda: policy.logged('on_configure failed', 'Traceback', 'half a weight'))
     monkeypatch.undo()
     assert policy.configure()
     assert policy.cleanup()

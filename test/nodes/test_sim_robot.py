@@ -19,9 +19,11 @@ from builtin_interfaces.msg import Duration
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
+from rcl_interfaces.srv import GetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -50,8 +52,8 @@ class Graph:
         self.received = defaultdict(list)
         self.processes = []
 
-    def start(self, *parameters):
-        command = [sys.executable, '-c', CODE, '--ros-args']
+    def start(self, *parameters, name='sim_robot'):
+        command = [sys.executable, '-c', CODE, '--ros-args', '-r', f'__node:={name}']
         for parameter in parameters:
             command += ['-p', parameter]
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH', '')]))
@@ -78,6 +80,15 @@ class Graph:
     def spin(self, duration_s):
         end = time.monotonic() + duration_s
         self.until(lambda: time.monotonic() > end)
+
+    def parameters(self, node, names):
+        """Ask a node for parameters; return their values."""
+        client = self.node.create_client(GetParameters, f'{node}/get_parameters')
+        self.until(client.service_is_ready)
+        future = client.call_async(GetParameters.Request(names=names))
+        self.until(future.done)
+        self.node.destroy_client(client)
+        return [_plain(parameter_value_to_python(value)) for value in future.result().values]
 
     def stop(self, process, number):
         process.send_signal(number)
@@ -109,6 +120,10 @@ def graph():
 
 def _seconds(stamp):
     return stamp.sec + stamp.nanosec * 1e-9
+
+
+def _plain(value):
+    return value if isinstance(value, bool | int | float | str) else list(value)
 
 
 def _trajectory(graph, names, start, goal):
@@ -250,6 +265,25 @@ def test_own_clock_and_stamps_agree(graph):
     assert ticks == sorted(ticks)
     stamps = {(s.header.stamp.sec, s.header.stamp.nanosec) for s in states}
     assert len(stamps & {(t.clock.sec, t.clock.nanosec) for t in clock}) >= 40
+    graph.stop(process, signal.SIGINT)
+
+
+def test_controllers_are_nodes_with_the_parameters_of_real_ones(graph):
+    # Renamed as by a launch file, which must not rename the controllers.
+    process = graph.start(
+        'embodiment:=sim_mobile', 'width:=64', 'height:=64', 'replacement:=blend', name='robot'
+    )
+    arm = graph.parameters(
+        '/left_arm_controller',
+        ['joints', 'interpolate_from_desired_state', 'allow_partial_joints_goal'],
+    )
+    assert arm == [[f'left_joint_{k}' for k in range(1, 7)], True, False]
+    assert graph.parameters('/torso_controller', ['allow_trajectory_replacement']) == [True]
+    base = graph.parameters('/base_controller', ['cmd_vel_timeout', 'use_stamped_vel'])
+    assert base == [0.5, True]
+    names = {name for name, _ in graph.node.get_node_names_and_namespaces()}
+    groups = load_embodiment('sim_mobile').actions
+    assert names >= {'robot', *(group.topic.split('/')[1] for group in groups)}
     graph.stop(process, signal.SIGINT)
 
 

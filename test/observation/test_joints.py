@@ -195,6 +195,30 @@ def test_measured_positions_are_raw_and_fresh(joint, source):
     assert stream.positions(NOW) == {'a': 1.5}
 
 
+def test_impossible_positions_are_not_measured(joint, source):
+    """Pins that a robot never commanded was told to hold where a broken sensor said it was."""
+    joints = [joint(name, i, range=(-2.0, 2.0)) for i, name in enumerate('abc')]
+    stream = JointStream(source(joints), [frozenset('abc')])
+    send(stream, ['a', 'b', 'c'], [0.1, 7.0, -1.0])
+    assert stream.positions(NOW) == {'a': 0.1, 'c': -1.0}
+    send(stream, ['a', 'b', 'c'], [-1.0, -1.0, -1.0], 1010)
+    assert stream.positions(1010 * MS) == {}
+
+
+def test_positions_of_the_future_are_not_measured(joint, source):
+    stream = JointStream(source([joint('a', 0)]), [])
+    send(stream, ['a'], [0.1], 1500)
+    assert stream.positions(1000 * MS) == {}
+    assert stream.positions(1400 * MS) == {'a': 0.1}
+
+
+def test_a_number_too_large_for_its_map_is_not_finite(joint, source):
+    """Pins an infinite state from a finite position."""
+    stream = JointStream(source([joint('a', 0, scale=72.0)]), [])
+    send(stream, ['a'], [1e308])
+    assert kinds(stream.read(NOW)) == ['nonfinite']
+
+
 def test_names_that_keep_changing_do_not_grow_the_memory(stream):
     for n in range(200):
         send(stream, ['a', 'b', 'c', f'x{n}'], [1.0, 2.0, 3.0, 0.0], 1000 + n)

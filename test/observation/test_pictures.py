@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pizero_ros.observation.observation import Frame
-from pizero_ros.observation.pictures import PictureWatch, is_black
+from pizero_ros.observation.pictures import PictureWatch, is_black, temporal_noise
 
 S = 1_000_000_000
 
@@ -82,3 +82,47 @@ def test_a_late_frame_of_before_a_clock_jump_does_not_close_the_eyes(picture, ba
     watch = PictureWatch()
     look(watch, picture(), 200.0)
     assert look(watch, np.zeros((48, 64, 3), np.uint8), 200.0 - back) == 'black'
+
+
+def _scene(shift=0, height=240, width=320):
+    """A gradient with a textured board before it, uint8 [H, W, 3], seen from ``shift`` pixels."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    plain = 60.0 + 0.2 * rows + 0.3 * columns
+    board = np.random.default_rng(7).normal(0, 12, (height, width // 3))
+    plain[:, : width // 3] += board
+    return np.repeat(np.roll(plain, shift, axis=1)[..., None], 3, axis=2)
+
+
+def _seen(seed, sigma, shift=0):
+    noise = np.random.default_rng(seed).normal(0, sigma, (240, 320, 3))
+    return (_scene(shift) + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize('sigma', [0, 5, 15, 40])
+def test_noise_is_measured_beside_a_scene_that_moves(sigma):
+    # The board covers a third of the picture: what moves counts for little.
+    measured = temporal_noise(_seen(0, sigma), _seen(1, sigma, shift=17))
+    assert measured == pytest.approx(sigma, abs=2.5)
+
+
+def test_pictures_of_other_sizes_have_no_noise_in_common():
+    assert temporal_noise(np.zeros((64, 64, 3), np.uint8), np.ones((64, 32, 3), np.uint8)) == 0.0
+
+
+def test_noise_is_a_fault_when_it_stays_and_none_when_it_has_gone():
+    watch = PictureWatch()
+    seen = [look(watch, _seen(k, 40), 0.2 * k, position=0.1 * k) for k in range(4)]
+    assert seen == ['', '', 'noisy', 'noisy']
+    assert look(watch, _seen(4, 40), 0.7) == 'noisy'
+    assert look(watch, _seen(5, 3), 0.8) == 'noisy'
+    assert look(watch, _seen(6, 3), 0.9) == ''
+
+
+def test_a_camera_at_high_gain_is_in_order():
+    watch = PictureWatch()
+    assert {look(watch, _seen(k, 12, shift=9 * k), 0.1 * k) for k in range(20)} == {''}
+
+
+def test_one_cut_to_another_picture_is_no_noise(picture):
+    watch = PictureWatch()
+    assert [look(watch, picture(k // 2), 0.1 * k) for k in range(6)] == [''] * 6

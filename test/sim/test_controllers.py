@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from pizero_ros.embodiment.load import load_embodiment
+from pizero_ros.errors import EmbodimentError
 from pizero_ros.sim.controllers import SimulatedControllers
+from pizero_ros.sim.faults import RobotFaults, parse_fault
 from pizero_ros.sim.simulation import Simulation
 
 SECOND = 1_000_000_000
@@ -142,3 +146,54 @@ def test_own_clock_never_jumps(make_robot):
     simulation.start(100 * SECOND)
     simulation.advance(102 * SECOND)
     assert simulation.stamp_ns == 100 * SECOND + 100_000_000
+
+
+def test_injected_faults_keep_controllers_from_hearing_and_accepting(make_robot):
+    robot = make_robot('sim_dual_arm')
+    texts = ('deaf:left_arm', 'rejecting:right_arm')
+    faults = RobotFaults(map(parse_fault, texts), load_embodiment('sim_dual_arm'))
+    controllers = SimulatedControllers(robot, faults=faults)
+    for side, refused in (('left', None), ('right', 'by an injected fault')):
+        names = [f'{side}_joint_{k}' for k in range(1, 7)]
+        message = _trajectory(names, np.zeros((3, 6)), 20_000_000)
+        assert controllers.receive(f'{side}_arm', message, 0) == refused
+        assert controllers.groups[f'{side}_arm'].accepted == 0
+    assert controllers.groups['left_arm'].rejected == {}
+    assert controllers.groups['right_arm'].rejected == {'injected_fault': 1}
+    faults.replace([])
+    assert controllers.receive('right_arm', message, 0) is None
+    assert controllers.groups['right_arm'].accepted == 1
+
+
+def test_base_velocity_is_what_was_told_until_the_time_out(make_robot):
+    robot = make_robot('sim_mobile')
+    controllers = SimulatedControllers(robot)
+    assert SimulatedControllers(make_robot('sim_single_arm')).base_velocity is None
+    controllers.receive('base', _twist(x=-0.2, turn=0.1), 0)
+    assert controllers.base_velocity['linear.x'] == -0.2
+    assert controllers.base_velocity['angular.z'] == 0.1
+    _run(robot, controllers, 0.49)
+    assert controllers.base_velocity['linear.x'] == -0.2
+    _run(robot, controllers, 0.03)
+    assert set(controllers.base_velocity.values()) == {0.0}
+
+
+def test_clock_offset_moves_the_stamps_and_not_the_physics(make_robot):
+    robot = make_robot('sim_single_arm')
+    simulation = Simulation(robot, SimulatedControllers(robot), own_clock=True)
+    simulation.start(10 * SECOND)
+    simulation.advance(10 * SECOND + 50_000_000)
+    simulation.set_clock_offset(-3 * SECOND)
+    simulation.advance(10 * SECOND + 90_000_000)
+    assert simulation.stamp_ns == pytest.approx(7 * SECOND + 90_000_000, abs=2_100_000)
+    simulation.set_clock_offset(0)
+    assert simulation.stamp_ns == pytest.approx(10 * SECOND + 90_000_000, abs=2_100_000)
+    assert robot.time_s == pytest.approx(0.09, abs=0.0021)
+
+
+def test_gripper_that_takes_actions_is_refused_with_the_remedy(make_robot):
+    robot = make_robot('sim_single_arm')
+    gripper = replace(robot.embodiment.actions[1], message='gripper_command')
+    robot.embodiment = replace(robot.embodiment, actions=(robot.embodiment.actions[0], gripper))
+    with pytest.raises(EmbodimentError, match='gripper: found gripper_command, expected joint_'):
+        SimulatedControllers(robot)
