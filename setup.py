@@ -50,9 +50,19 @@ setup(
         'dev': [
             'mypy>=1.13',
             'pytest>=8',
+            'pytest-xdist>=3.6',
             'ruff>=0.8',
             'types-PyYAML',
         ],
     },
-    entry_points={'console_scripts': ['pizero = pizero_ros.cli.main:main']},
+    entry_points={
+        'console_scripts': ['pizero = pizero_ros.cli.main:main'],
+        # The same as in cmake/entry_points.txt, which colcon installs.
+        'ros2doctor.checks': [
+            'PizeroRosCheck = pizero_ros.doctor.ros2doctor_check:PolicyGraphCheck'
+        ],
+        'ros2doctor.report': [
+            'PizeroRosReport = pizero_ros.doctor.ros2doctor_check:PolicyGraphReport'
+        ],
+    },
 )

@@ -21,6 +21,7 @@ VERBS = {
     'infer': 'run a bundle on arrays from a file, for parity tests',
     'check': 'check all that can be known about a bundle before motion',
     'bench': 'measure latency by phase and memory',
+    'doctor': 'look at a live robot, and say what is right and wrong before it moves',
     'demo': 'run the policy on simulated robots or a bag, and report',
 }
 """Verb → what it does. A verb lives in the module of its name, which has ``configure(parser)`` and
