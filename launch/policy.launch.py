@@ -14,11 +14,13 @@ ARGUMENTS = (
     ('embodiment', '', 'name or YAML file of the robot; required'),
     ('bundle', '', 'folder of the policy bundle (pizero export); required'),
     ('prompt', '', 'instruction until one arrives on ~/prompt'),
-    ('scheduling', 'async', 'open_loop or async'),
+    ('scheduling', 'async', 'async, open_loop, rtc or ensemble'),
     ('dry_run', 'false', 'compute everything, send nothing, until ~/enable says so'),
     ('provider', 'auto', 'ONNX Runtime provider: auto, cpu, cuda, tensorrt'),
     ('noise', 'auto', 'initial noise: auto, gaussian or continuous'),
     ('noise_seed', '0', 'seed of the noise'),
+    ('limit_scale', '1.0', 'share of velocity, acceleration and max_step that may be used'),
+    ('params_file', '', 'YAML of further parameters of the node (ros2 param list)'),
     ('namespace', '', 'namespace of the node'),
     ('use_sim_time', 'false', 'follow /clock'),
     ('autostart', 'true', 'configure and activate at once'),
@@ -35,6 +37,7 @@ PARAMETERS = {
     'provider': str,
     'noise': str,
     'noise_seed': int,
+    'limit_scale': float,
     'use_sim_time': bool,
     'autostart': bool,
 }
@@ -51,6 +54,27 @@ def dds_profile(context):
     ]
 
 
+def policy_node(context):
+    """The node; arguments of the launch file win over the parameters of params_file."""
+    params_file = LaunchConfiguration('params_file').perform(context)
+    arguments = {
+        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+        for name, kind in PARAMETERS.items()
+    }
+    return [
+        LifecycleNode(
+            package='pizero_ros',
+            executable='policy_node',
+            name='policy_node',
+            namespace=LaunchConfiguration('namespace'),
+            output='screen',
+            emulate_tty=True,
+            parameters=[*([params_file] if params_file else []), arguments],
+            arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
+        )
+    ]
+
+
 def generate_launch_description():
     return LaunchDescription(
         [
@@ -59,20 +83,6 @@ def generate_launch_description():
                 for name, default, description in ARGUMENTS
             ),
             OpaqueFunction(function=dds_profile),
-            LifecycleNode(
-                package='pizero_ros',
-                executable='policy_node',
-                name='policy_node',
-                namespace=LaunchConfiguration('namespace'),
-                output='screen',
-                emulate_tty=True,
-                parameters=[
-                    {
-                        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-                        for name, kind in PARAMETERS.items()
-                    }
-                ],
-                arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
-            ),
+            OpaqueFunction(function=policy_node),
         ]
     )
