@@ -25,7 +25,7 @@ demo: build
 	  $(if $(BAG),--bag $(BAG)) $(foreach name,$(EMBODIMENT),--embodiment $(name))
 
 test: build
-	@$(WITH_ROS) pytest $(PYTEST_ARGS)
+	@$(WITH_ROS) tools/run_tests $(PYTEST_ARGS)
 
 lint: build
 	@$(WITH_ROS) ruff check .
