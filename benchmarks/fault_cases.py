@@ -46,7 +46,8 @@ class Case(NamedTuple):
         From the last good message for ``stale``, from the first bad one for ``at once`` and
         pictures; for ``following`` from the moment when the arm is beyond the tolerance.
         """
-        ages = {each.topic: each.max_age_s for each in (*embodiment.cameras, *embodiment.state)}
+        ages = {camera.topic: camera.max_age_s for camera in embodiment.cameras}
+        ages |= {source.topic: source.max_age_s for source in embodiment.state}
         look_s = embodiment.executed_steps / embodiment.rate_hz
         return {
             'at once': 0.0,

@@ -274,7 +274,8 @@ class Rig:
 
     def wait_for_rest(self, timeout_s: float = 30.0) -> tuple[int, int]:
         """Wait until nothing has changed for ``STILL_S``; return since when arms and base rest."""
-        return self.until(self._at_rest, 'rest', timeout_s)
+        rests: tuple[int, int] = self.until(self._at_rest, 'rest', timeout_s)
+        return rests
 
     def _at_rest(self) -> tuple[int, int] | None:
         rests = []

@@ -92,7 +92,8 @@ def sensor_case(rig: Rig, case: Case) -> Reaction:
         rig.enable(True)
     rig.wait_for_motion()
     embodiment = rig.embodiment
-    rates = {each.topic: each.rate_hz for each in (*embodiment.cameras, *embodiment.state)}
+    rates = {camera.topic: camera.rate_hz for camera in embodiment.cameras}
+    rates |= {source.topic: source.rate_hz for source in embodiment.state}
     sensor_s = 1 / rates.get(case.topic, embodiment.rate_hz)
     bound_s = case.stated_s(embodiment) + PERIODS / embodiment.rate_hz + sensor_s + SAMPLE_S
     # A robot notices a picture that stands still, or an arm that does not follow, by its motion.
