@@ -235,12 +235,12 @@ def override(embodiment: Embodiment, chosen: PolicyParameters) -> Embodiment:
     executed = chosen.executed_steps or embodiment.executed_steps
     published = chosen.published_steps or embodiment.published_steps
     lead = embodiment.lead_steps if chosen.lead_steps < 0 else chosen.lead_steps
-    if not executed <= published <= embodiment.horizon:
+    if not executed <= published <= embodiment.published_steps:
         raise EmbodimentError.at(
             'parameters',
             'executed_steps, published_steps',
             found=f'{executed}, {published}',
-            expected=f'executed <= published <= horizon ({embodiment.horizon})',
+            expected=f'executed <= published <= {embodiment.published_steps}, as in the embodiment',
         )
     if lead >= published:
         raise EmbodimentError.at(
