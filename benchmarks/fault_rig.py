@@ -292,9 +292,10 @@ class Rig:
 
     # Services
 
-    def enable(self, on: bool) -> None:
-        """Ask the policy to send commands, or not to."""
-        assert self.call(SetBool, '/policy_node/enable', SetBool.Request(data=on)).success
+    def enable(self, on: bool) -> bool:
+        """Ask the policy to send commands, or not to; return whether it will."""
+        request = SetBool.Request(data=on)
+        return bool(self.call(SetBool, '/policy_node/enable', request).success)
 
     def wait_for_node(self) -> None:
         """Wait until the policy node answers."""

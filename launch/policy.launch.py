@@ -14,15 +14,16 @@ ARGUMENTS = (
     ('embodiment', '', 'name or YAML file of the robot; required'),
     ('bundle', '', 'folder of the policy bundle (pizero export); required'),
     ('prompt', '', 'instruction until one arrives on ~/prompt'),
-    ('scheduling', 'async', 'async, open_loop, rtc or ensemble'),
-    ('dry_run', 'false', 'compute everything, send nothing, until ~/enable says so'),
-    ('provider', 'auto', 'ONNX Runtime provider: auto, cpu, cuda, tensorrt'),
-    ('noise', 'auto', 'initial noise: auto, gaussian or continuous'),
-    ('noise_seed', '0', 'seed of the noise'),
-    ('limit_scale', '1.0', 'share of velocity, acceleration and max_step that may be used'),
-    ('params_file', '', 'YAML of further parameters of the node (ros2 param list)'),
+    # Empty here too, so that what nobody gives does not beat the file of parameters.
+    ('scheduling', '', 'async (default), open_loop, rtc or ensemble'),
+    ('dry_run', '', 'true: compute everything, send nothing, until ~/enable says so'),
+    ('provider', '', 'ONNX Runtime provider: auto (default), cpu, cuda, tensorrt'),
+    ('noise', '', 'initial noise: auto (default), gaussian or continuous'),
+    ('noise_seed', '', 'seed of the noise, 0 by default'),
+    ('limit_scale', '', 'share of the velocity and acceleration limits, 1.0 by default'),
+    ('params_file', '', 'YAML of any parameters of the node; arguments that are given win'),
     ('namespace', '', 'namespace of the node'),
-    ('use_sim_time', 'false', 'follow /clock'),
+    ('use_sim_time', '', 'true: follow /clock'),
     ('autostart', 'true', 'configure and activate at once'),
     ('log_level', 'info', 'debug, info, warn, error'),
     ('dds_profile', '', 'Fast DDS profile; empty: the shared-memory profile of this package'),
@@ -55,11 +56,12 @@ def dds_profile(context):
 
 
 def policy_node(context):
-    """The node; arguments of the launch file win over the parameters of params_file."""
+    """The node; arguments that were given win over the parameters of params_file."""
     params_file = LaunchConfiguration('params_file').perform(context)
     arguments = {
         name: ParameterValue(LaunchConfiguration(name), value_type=kind)
         for name, kind in PARAMETERS.items()
+        if LaunchConfiguration(name).perform(context)
     }
     return [
         LifecycleNode(

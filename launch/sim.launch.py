@@ -26,10 +26,10 @@ from launch import LaunchDescription
 # Declared here too, so that --show-args lists them although the include comes late.
 POLICY_ARGUMENTS = (
     ('prompt', 'touch the red cube', 'instruction until one arrives on ~/prompt'),
-    ('scheduling', 'async', 'async, open_loop, rtc or ensemble'),
-    ('limit_scale', '1.0', 'share of velocity, acceleration and max_step that may be used'),
-    ('params_file', '', 'YAML of further parameters of the policy node'),
-    ('dry_run', 'false', 'compute everything, send nothing, until ~/enable says so'),
+    ('scheduling', '', 'async (default), open_loop, rtc or ensemble'),
+    ('limit_scale', '', 'share of the velocity and acceleration limits, 1.0 by default'),
+    ('params_file', '', 'YAML of any parameters of the policy; arguments that are given win'),
+    ('dry_run', '', 'true: compute everything, send nothing, until ~/enable says so'),
     ('namespace', '', 'namespace of both nodes'),
     ('use_sim_time', 'false', 'the simulation publishes /clock, and the policy follows it'),
     ('log_level', 'info', 'debug, info, warn, error'),

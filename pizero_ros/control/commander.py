@@ -239,7 +239,10 @@ class Commander:
         with self._lock:
             self._scheduler.fail()
             self._gate.note(OBSERVATION, reason, text)
-            return [] if self._holding else self._halt(self._clock.at(now_ns), measured)
+            if self._holding:
+                self._scheduler.held()  # After starvation it does not know yet.
+                return []
+            return self._halt(self._clock.at(now_ns), measured)
 
     def stop(self, now_ns: int, measured: Mapping[str, float]) -> list[Command]:
         """Hold, zero the base, and ignore chunks until ``reset``."""
@@ -402,7 +405,7 @@ class Commander:
             if current is None:
                 self._gate.note(values.group.name, *NO_POSITION)
                 continue
-            result = self._gate.hold(executing.hold(current), current)
+            result = self._gate.hold(executing.hold(current, measured), current)
             if result.command is not None:
                 executing.replace(result.command, now_ns, current)
                 commands.append(result.command)

@@ -48,6 +48,8 @@ class Ensemble(Asynchronous):
 
     def accept(self, chunk: ActionChunk, now_ns: int) -> Acceptance:
         """Judge a chunk that has arrived; if accepted, its mean with earlier ones is executed."""
+        if self._at_rest or self.starved(now_ns):
+            self._arrived.clear()
         acceptance = super().accept(chunk, now_ns)
         if not acceptance.accepted:
             return acceptance

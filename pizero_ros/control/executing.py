@@ -92,20 +92,33 @@ class ExecutingTrajectory:
         )
         self._knots = Knots.joined(start, points)
 
-    def hold(self, current: CurrentCommand) -> TrajectoryCommand:
+    def hold(
+        self, current: CurrentCommand, measured: Mapping[str, float] | None = None
+    ) -> TrajectoryCommand:
         """Build the command that stops a group at its current command.
 
         Its stamp is 0, "start now", because a hold must not be refused as past when it was slow
         on its way.
+
+        Args:
+            current: The current command.
+            measured: Joint name → raw position. A joint that is far from its command, because
+                nobody obeys, gets as long as it needs at its velocity limit: whoever obeys again
+                must not leap.
         """
         positions = current.positions[None].copy()
+        at = np.array([(measured or {}).get(name, np.nan) for name in self._values.names])
+        needed_s = np.abs(current.positions - at) / self._values.velocity
+        longest_ns = round(float(np.max(needed_s, initial=0.0, where=np.isfinite(needed_s))) * 1e9)
         return TrajectoryCommand(
             group=self._values.group.name,
             stamp_ns=0,
             joint_names=self._values.names,
             positions=positions,
             velocities=np.zeros_like(positions) if self._values.group.velocities else None,
-            time_from_start_ns=np.array([steps_ns(HOLD_STEPS, self._rate_hz)], np.int64),
+            time_from_start_ns=np.array(
+                [max(steps_ns(HOLD_STEPS, self._rate_hz), longest_ns)], np.int64
+            ),
         )
 
     def reset(self) -> None:

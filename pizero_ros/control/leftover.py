@@ -40,7 +40,8 @@ class Commitment:
     """What is known when an inference is asked for, before its observation is taken.
 
     Attributes:
-        chunk: The executing chunk, as it was published; it holds robot and model space.
+        chunk: The executing chunk, in robot and model space, as the policy gave it: what the
+            fade of its seam and the safety gate have changed since is not in it.
         takeover_ns: When the first step of the new chunk is expected to be due: arrival and lead.
         executed_steps: Steps executed per inference.
         same_task: Whether the rest of the plan still matters; after a new prompt only the steps

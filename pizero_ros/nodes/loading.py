@@ -45,10 +45,10 @@ def load_predictor(
             f'{bundle.path} does not say whether it was trained with prefixes: rtc_method '
             'trained_prefix takes your word for it'
         )
-    if resolve_provider(chosen.provider) == 'cpu':
-        require_memory(bundle.path)
     chunking = chosen.real_time_chunking
     jacobian = chunking is not None and chunking.method == 'jacobian'
+    if resolve_provider(chosen.provider) == 'cpu':
+        require_memory(bundle.path, jacobian=jacobian)
     policy = Policy.load(bundle, chosen.provider, chosen.threads or None, jacobian=jacobian)
     warm_up = policy.warm_up()
     log.info(

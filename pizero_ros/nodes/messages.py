@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 NOTHING = array('d')
 
+QUATERNION_TOLERANCE = 1e-2
+"""How far the square of a quaternion's length may be from 1."""
+
 GRIPPER_LEAD_NS = 100_000_000
 """A gripper goal is a step; its controller gets this long to reach it, as a ramp."""
 
@@ -70,11 +73,16 @@ def odometry_values(message: Odometry) -> dict[str, float]:
 
 
 def planar_pose(message: Odometry, at_ns: int) -> PlanarPose:
-    """Return where an odometry message says that the base was at ``at_ns``."""
+    """Return where an odometry message says that the base was at ``at_ns``.
+
+    The yaw is not a number if the orientation is none, such as one of zeros.
+    """
     at, turn = message.pose.pose.position, message.pose.pose.orientation
     yaw = math.atan2(
         2.0 * (turn.w * turn.z + turn.x * turn.y), 1.0 - 2.0 * (turn.y**2 + turn.z**2)
     )
+    if abs(turn.w**2 + turn.x**2 + turn.y**2 + turn.z**2 - 1.0) > QUATERNION_TOLERANCE:
+        yaw = math.nan
     return PlanarPose(at.x, at.y, yaw, at_ns)
 
 

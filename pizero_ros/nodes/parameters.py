@@ -52,6 +52,7 @@ class PolicyParameters:
     noise: str
     noise_seed: int
     inference_timeout_s: float
+    base_timeout_s: float
     limit_scale: float
     latch: Sequence[str]
     dry_run: bool
@@ -136,10 +137,19 @@ DECLARATIONS: tuple[tuple[str, Any, ParameterDescriptor], ...] = (
         ),
     ),
     (
+        'base_timeout_s',
+        0.0,
+        ParameterDescriptor(
+            description='the base stops when no chunk was accepted for so long, s; 0: at the end '
+            'of the published steps',
+            floating_point_range=[FloatingPointRange(from_value=0.0, to_value=60.0)],
+        ),
+    ),
+    (
         'limit_scale',
         1.0,
         ParameterDescriptor(
-            description='share of velocity, acceleration and max_step limits that may be used',
+            description='share of the velocity and acceleration limits that may be used',
             floating_point_range=[FloatingPointRange(from_value=0.001, to_value=1.0)],
         ),
     ),
@@ -240,7 +250,7 @@ def override(embodiment: Embodiment, chosen: PolicyParameters) -> Embodiment:
             'parameters',
             'executed_steps, published_steps',
             found=f'{executed}, {published}',
-            expected=f'executed <= published <= {embodiment.published_steps}, as in the embodiment',
+            expected=f'executed <= published <= {embodiment.published_steps} (the embodiment)',
         )
     if lead >= published:
         raise EmbodimentError.at(
@@ -267,13 +277,15 @@ def override(embodiment: Embodiment, chosen: PolicyParameters) -> Embodiment:
 
 
 def _scaled(group: ActionGroup, share: float) -> ActionGroup:
-    """Return a group that may use a share of its limits; positions stay as they are."""
+    """Return a group that may use a share of its limits.
+
+    Not of ``max_step``: chunks keep the policy's pace, so the slower arm is the further behind.
+    """
     joints = tuple(
         replace(
             joint,
             velocity=joint.velocity * share,
             acceleration=None if joint.acceleration is None else joint.acceleration * share,
-            max_step=joint.max_step * share,
         )
         for joint in group.joints
     )

@@ -212,7 +212,8 @@ class PolicyNode(LifecycleNode):
         injected = parse_injection(chosen.fault_injection, self.get_fully_qualified_name())
         if injected:
             self.get_logger().warning(f'FAULT INJECTION, not for a robot at work: {injected}')
-        embodiment = parameters.override(load_embodiment(chosen.embodiment), chosen)
+        unscaled = load_embodiment(chosen.embodiment)
+        embodiment = parameters.override(unscaled, chosen)
         require_control_msgs(embodiment)
         self._embodiment = embodiment
         self._injected = injected
@@ -225,6 +226,7 @@ class PolicyNode(LifecycleNode):
         self._commander = Commander(
             embodiment,
             make_scheduler(chosen.scheduling, embodiment, trained_prefix=trained_prefix),
+            base_timeout_ns=round(chosen.base_timeout_s * 1e9) or None,
             fade=SeamFade(chosen.seam_fade_steps),
         )
         self._prompt = chosen.prompt
@@ -233,7 +235,7 @@ class PolicyNode(LifecycleNode):
         if chosen.replay:
             self.get_logger().warning('replay: nobody watches whether the arms follow')
         self._supervisor = Supervisor(
-            embodiment,
+            unscaled,
             self._assembler,
             self._commander,
             self._latch,
@@ -349,8 +351,13 @@ class PolicyNode(LifecycleNode):
                 self._wake()
             self._enabled = request.data
             self._publish_status()
-        response.success = True
-        response.message = 'commands are sent' if self._enabled else 'dry run: nothing is sent'
+        response.success = not (request.data and self._fault)
+        if not response.success:
+            response.message = f'deactivate and activate first: {self._fault}'
+        elif not self._enabled:
+            response.message = 'dry run: nothing is sent'
+        else:
+            response.message = 'commands are sent' + ('' if self._active else ' once active')
         self.get_logger().info(response.message)
         return response
 
@@ -484,7 +491,10 @@ class PolicyNode(LifecycleNode):
             return PolicyStatus.STATE_DRY_RUN, self._hold_reason
         commander = self._commander.status()
         if commander.sequence is None or commander.holding:
-            return PolicyStatus.STATE_HOLDING, self._hold_reason or 'no chunk yet'
+            return (
+                PolicyStatus.STATE_HOLDING,
+                self._hold_reason or self._supervisor.late or 'no chunk yet',
+            )
         return PolicyStatus.STATE_RUNNING, ''
 
     def _publish_status(self) -> None:

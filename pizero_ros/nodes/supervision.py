@@ -41,7 +41,8 @@ class Supervisor:
         """Build a supervisor; ``start`` it before the first tick.
 
         Args:
-            embodiment: The robot.
+            embodiment: The robot, with its own limits: a share of them is no reason to expect
+                that the arms follow more closely.
             assembler: Knows the sensors.
             commander: Knows the commands.
             latch: Keeps the robot still after what it names.
@@ -103,7 +104,8 @@ class Supervisor:
                 # only stamps of a sensor went back, that is where it is now.
                 self._commander.hold(max(self._ticked_ns, now_ns), {})
                 self._publish(self._commander.stop(now_ns, {}))
-                self._commander.reset()
+                if not self._latch.reason:
+                    self._commander.reset()
             reset = self._assembler.last_reset
             self._because('clock', f'the clock jumped back: starting anew ({reset})')
         self._ticked_ns = now_ns

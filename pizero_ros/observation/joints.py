@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pizero_ros.observation.refusal import Reason
-from pizero_ros.observation.streams import StreamClock, StreamStatus, jumps_back
+from pizero_ros.observation.streams import StreamClock, StreamStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,10 +100,6 @@ class JointStream:
                 del self._layouts[next(iter(self._layouts))]
             self._layouts[key] = layout
         return layout
-
-    def jumps_back(self, layout: Layout, stamp_ns: int) -> bool:
-        """Return whether this publisher's clock was set back."""
-        return jumps_back(stamp_ns, layout.newest_ns)
 
     def merge(
         self,

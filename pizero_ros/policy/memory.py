@@ -20,10 +20,16 @@ _SIGNS = ('bad_alloc', 'bad allocation', 'Failed to allocate memory', 'Cannot al
 _REMEDY = 'Stop other programs, or take a machine with more memory.'
 
 
-def graph_bytes(folder: Path) -> int:
-    """Return the size of a bundle's graphs with their weights, all of which every chunk reads."""
+def graph_bytes(folder: Path, *, jacobian: bool = False) -> int:
+    """Return the size of a bundle's graphs with their weights, all of which every chunk reads.
+
+    Args:
+        folder: The bundle.
+        jacobian: Whether its third graph is loaded too.
+    """
     files = [path for path in folder.glob('*') if '.onnx' in path.name]
-    return sum(path.stat().st_size for path in files)
+    used = [path for path in files if jacobian or not path.name.startswith('jacobian.')]
+    return sum(path.stat().st_size for path in used)
 
 
 def available_bytes() -> int | None:
@@ -35,16 +41,17 @@ def available_bytes() -> int | None:
     return max(min(found), 0) if found else None
 
 
-def require_memory(folder: Path) -> None:
+def require_memory(folder: Path, *, jacobian: bool = False) -> None:
     """Refuse a bundle that cannot fit.
 
     Args:
         folder: The bundle.
+        jacobian: Whether its third graph is loaded too.
 
     Raises:
         EnvironmentFault: Its graphs alone are larger than the memory available.
     """
-    needed, available = graph_bytes(folder), available_bytes()
+    needed, available = graph_bytes(folder, jacobian=jacobian), available_bytes()
     if available is not None and needed > available:
         raise EnvironmentFault.at(
             folder,

@@ -153,6 +153,26 @@ def test_starvation_holds_once_zeroes_the_base_and_is_counted(commander, make):
     assert not commander.status().starved
 
 
+def test_after_starvation_a_refused_observation_ends_the_plan(commander, make):
+    deliver(commander, make, actions(0.05))
+    commander.tick(1141 * MS)
+    assert commander.status().sequence == 3
+    assert commander.refuse('stale', 'camera', 1160 * MS, MEASURED) == []
+    assert commander.status().sequence is None
+
+
+def test_a_hold_of_an_arm_that_is_elsewhere_takes_as_long_as_the_way(commander, make):
+    deliver(commander, make, actions(0.05))
+    near = commander.hold(400 * MS, {**MEASURED, 'l0': 0.04, 'l1': 0.05, 'r0': 0.05, 'r1': 0.05})
+    assert [hold.time_from_start_ns.tolist() for hold in near] == [[40 * MS], [40 * MS]]
+    away = {**MEASURED, 'l0': 0.05 - 1.0, 'l1': 0.05, 'r0': 0.05, 'r1': 0.05}
+    far, other = commander.hold(500 * MS, away)
+    # 1 rad at the velocity limit of 2 rad/s.
+    assert far.time_from_start_ns.tolist() == [500 * MS]
+    np.testing.assert_allclose(far.positions, 0.05)
+    assert other.time_from_start_ns.tolist() == [40 * MS]
+
+
 def test_stop_zeroes_the_base_and_ignores_what_is_under_way(commander, make):
     deliver(commander, make, actions(0.05, base=0.2))
     commander.tick(110 * MS)

@@ -85,3 +85,14 @@ def test_discarded_chunks_take_no_part(scheduler, make):
     assert deliver(scheduler, make, 100.0, 100, 310).reason == 'superseded'
     mean = deliver(scheduler, make, 1.0, 420, 500).chunk.actions
     np.testing.assert_allclose(mean, 1.0)
+
+
+def test_a_plan_that_has_run_out_is_not_mixed_in(make):
+    """Its unpublished steps reach further, but the robot has been held since."""
+    scheduler = Ensemble(make.robot(make.arm(), lead_steps=1, published_steps=26))
+    deliver(scheduler, make, 1.0, 0, 0)
+    assert scheduler.end_ns == 520 * MS
+    late = deliver(scheduler, make, 2.0, 400, 600)  # Asked for in motion, starved since.
+    np.testing.assert_array_equal(late.chunk.actions, np.full((50, 2), 2.0))
+    rest = deliver(scheduler, make, 3.0, 1400, 1450)
+    np.testing.assert_array_equal(rest.chunk.actions, np.full((50, 2), 3.0))

@@ -64,6 +64,16 @@ def test_base_comes_to_rest_inside_in_every_direction(make, base, velocity, yaw)
     assert base.gate.interventions['base', 'workspace'] >= 1
 
 
+@pytest.mark.parametrize(('speed', 'turn'), [(1.0, 1.0), (0.5, 1.0), (0.4, -0.8), (1.0, -0.3)])
+def test_a_turning_base_stays_inside(make, base, speed, turn):
+    """Along the wall and into it: it turns on while it brakes."""
+    toward = math.copysign(1.0, turn)
+    path = drive(base, make, (speed, 0.0), (-0.9, 0.4 * toward, 0.0), steps=300, turn=turn)
+    assert np.abs(path[:, 0]).max() <= 1.0
+    assert np.abs(path[:, 1]).max() <= 0.5
+    assert path[:, 0].max() > -0.9
+
+
 def test_turning_goes_on_at_the_edge(make, base):
     path = drive(base, make, (0.5, 0.0), (0.98, 0.0, 0.0), steps=50, turn=0.4)
     assert path[:, 0].max() <= 1.0

@@ -111,7 +111,7 @@ def test_arm_that_does_not_follow_stays_still_until_it_is_enabled(robot, case):
     time.sleep(2 * EXECUTED_S + 0.3)
     assert robot.trajectories(told) == []
     assert robot.status.state == HOLDING
-    robot.enable(True)
+    assert robot.enable(True)
     robot.wait_for_motion()
 
 
@@ -170,8 +170,8 @@ def test_inference_that_raises_holds_until_the_node_is_activated_anew(rig):
     assert rig.moves(rig.arms, begun_ns)
     _assert_told(rig, 'raised by fault_injection', level=b'\2')
     told = rig.mark()
-    rig.enable(False)
-    rig.enable(True)
+    assert rig.enable(False)
+    assert not rig.enable(True)
     time.sleep(2 * EXECUTED_S)
     assert rig.trajectories(told) == []
     assert rig.change_state(Transition.TRANSITION_DEACTIVATE)

@@ -116,6 +116,24 @@ def test_arguments_reach_the_node(robot, launch, tiny_bundle, embodiment_file, t
     assert '[DEBUG]' in launch.stop(process)
 
 
+def test_file_of_parameters_is_beaten_by_what_was_given_only(
+    robot, launch, tiny_bundle, embodiment_file, tmp_path
+):
+    path = embodiment_file(tmp_path)
+    robot.wear(load_embodiment(str(path)))
+    statuses = robot.listen(PolicyStatus, '/policy_node/status')
+    file = tmp_path / 'policy.yaml'
+    file.write_text(
+        "/**:\n  ros__parameters:\n    dry_run: true\n    scheduling: open_loop\n"
+        "    prompt: wave\n"
+    )
+    launch('policy', embodiment=path, bundle=tiny_bundle, prompt='nod', params_file=file)
+    robot.until(lambda: statuses and statuses[-1].message.chunks_received)
+    status = statuses[-1].message
+    assert (status.state, status.scheduling) == (PolicyStatus.STATE_DRY_RUN, 'open_loop')
+    assert status.prompt == 'nod'
+
+
 def test_bundle_that_is_missing_ends_the_launch_with_the_reason(robot, launch, tmp_path):
     process = launch('single_arm', embodiment='sim_single_arm')
     robot.until(lambda: process.poll() is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from pizero_ros.nodes.messages import (
     chunk_message,
     command_message,
     odometry_values,
+    planar_pose,
     stamp_ns,
     time_message,
 )
@@ -128,6 +130,19 @@ def chunk_of(embodiment):
         sequence=7,
         epoch=3,
     )
+
+
+def test_pose_of_a_base_and_an_orientation_that_is_none():
+    message = Odometry()
+    message.pose.pose.position.x, message.pose.pose.position.y = 1.5, -0.5
+    half = 0.3
+    message.pose.pose.orientation.z = math.sin(half)
+    message.pose.pose.orientation.w = math.cos(half)
+    pose = planar_pose(message, 7)
+    assert (pose.x, pose.y, pose.stamp_ns) == (1.5, -0.5, 7)
+    assert pose.yaw == pytest.approx(0.6)
+    message.pose.pose.orientation.z = message.pose.pose.orientation.w = 0.0
+    assert math.isnan(planar_pose(message, 7).yaw)
 
 
 def test_chunk_carries_actions_groups_and_ages():

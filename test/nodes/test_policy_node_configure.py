@@ -78,7 +78,7 @@ def test_mistake_can_be_corrected_without_a_new_process(policy, tiny_bundle):
         ({'provider': 'tpu'}, ["'tpu'", 'cuda']),
         ({'noise': 'pink'}, ["'pink'", 'gaussian']),
         ({'latch': ['blak']}, ["'blak'", 'black', 'max_step']),
-        ({'executed_steps': 51}, ['51, 50', 'published <= 50, as in the embodiment']),
+        ({'executed_steps': 51}, ['51, 50', 'published <= 50 (the embodiment)']),
         ({'published_steps': 20}, ['25, 20']),
         ({'lead_steps': 50}, ['lead_steps: found 50, expected less than 50']),
     ],

@@ -36,7 +36,10 @@ def bundle(tmp_path):
 
 
 def test_only_graphs_and_their_weights_count(bundle):
+    with (bundle / 'jacobian.onnx.data').open('wb') as file:
+        file.truncate(5_000_000)
     assert memory.graph_bytes(bundle) == 80_000_000
+    assert memory.graph_bytes(bundle, jacobian=True) == 85_000_000
 
 
 def test_what_is_available_is_no_more_than_the_machine_has():
