@@ -124,8 +124,8 @@ def test_file_of_parameters_is_beaten_by_what_was_given_only(
     statuses = robot.listen(PolicyStatus, '/policy_node/status')
     file = tmp_path / 'policy.yaml'
     file.write_text(
-        "/**:\n  ros__parameters:\n    dry_run: true\n    scheduling: open_loop\n"
-        "    prompt: wave\n"
+        '/**:\n  ros__parameters:\n    dry_run: true\n    scheduling: open_loop\n'
+        '    prompt: wave\n'
     )
     launch('policy', embodiment=path, bundle=tiny_bundle, prompt='nod', params_file=file)
     robot.until(lambda: statuses and statuses[-1].message.chunks_received)
