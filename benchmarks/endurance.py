@@ -94,7 +94,7 @@ def main() -> int:
 def run(embodiment: str, seconds: float, out: Path) -> tuple[dict[str, Memory], dict[str, Any]]:
     """Run the demo, and sample memory until it ends."""
     command = [
-        sys.executable, '-m', 'pizero_ros.cli.main', 'demo', '--embodiment', embodiment,
+        'pizero', 'demo', '--embodiment', embodiment,
         '--seconds', str(seconds), '--out', str(out),
     ]  # fmt: skip
     memory: dict[str, Memory] = {}

@@ -179,24 +179,6 @@ def test_inference_that_raises_holds_until_the_node_is_activated_anew(rig):
     rig.wait_for_motion()
 
 
-def test_policy_that_is_killed_moves_the_robot_no_longer_than_published(rig):
-    process = rig.run_policy()
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    killed_ns = rig.arms[-1].stamp_ns
-    _, base_ns = rig.wait_for_rest()
-    end_ns = _horizon_ns(rig)
-    longest_s = rig.embodiment.published_steps * PERIOD_S
-    assert end_ns - killed_ns < (longest_s + SCHEDULING_S) * 1e9
-    later = np.array([s.values for s in rig.arms if s.stamp_ns > end_ns + 5_000_000])
-    assert len(later) > 10
-    assert np.ptp(later, axis=0).max() == 0.0
-    # The base takes a command that is at most its time-out old, and obeys it for as long.
-    (base,) = (group for group in rig.embodiment.actions if group.output == 'twist')
-    last_ns = stamp_ns(rig.received[base.topic][-1].header.stamp)
-    assert base_ns - last_ns < 2 * 500_000_000
-
-
 def test_lack_of_memory_fails_configure_and_names_the_bundle(rig, tiny_bundle):
     rig.stop(rig.run_policy())
     process = rig.start_policy(autostart=False)
@@ -239,6 +221,27 @@ def test_simulated_clock_that_jumps_holds_the_robot_and_starts_anew(tiny_bundle,
             rig.until(lambda since=since, topic=topic: _held(rig, topic, since), 'a hold')
             rig.wait_for_motion()
         assert rig.stop(process) == 0
+
+
+def test_policy_that_is_killed_moves_the_robot_no_longer_than_published(tiny_bundle, tmp_path):
+    """With a robot of its own: shared memory that was left in the middle of a write may stay so."""
+    with _benchmark('fault_rig').Rig(tmp_path, tiny_bundle, staleness=STALENESS) as rig:
+        rig.start_robot()
+        process = rig.run_policy()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed_ns = rig.arms[-1].stamp_ns
+        _, base_ns = rig.wait_for_rest()
+        end_ns = _horizon_ns(rig)
+        longest_s = rig.embodiment.published_steps * PERIOD_S
+        assert end_ns - killed_ns < (longest_s + SCHEDULING_S) * 1e9
+        later = np.array([s.values for s in rig.arms if s.stamp_ns > end_ns + 5_000_000])
+        assert len(later) > 10
+        assert np.ptp(later, axis=0).max() == 0.0
+        # The base takes a command that is at most its time-out old, and obeys it for as long.
+        (base,) = (group for group in rig.embodiment.actions if group.output == 'twist')
+        last_ns = stamp_ns(rig.received[base.topic][-1].header.stamp)
+        assert base_ns - last_ns < 2 * 500_000_000
 
 
 def _held(rig, topic, since):
