@@ -224,7 +224,7 @@ def test_simulated_clock_that_jumps_holds_the_robot_and_starts_anew(tiny_bundle,
 
 
 def test_policy_that_is_killed_moves_the_robot_no_longer_than_published(tiny_bundle, tmp_path):
-    """With a robot of its own: shared memory that was left in the middle of a write may stay so."""
+    """With a robot of its own: what a killed process was writing to shared memory stays so."""
     with _benchmark('fault_rig').Rig(tmp_path, tiny_bundle, staleness=STALENESS) as rig:
         rig.start_robot()
         process = rig.run_policy()
