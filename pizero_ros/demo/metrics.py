@@ -125,21 +125,29 @@ def _group(recording: Recording, group: ActionGroup, counts: Mapping[str, Any]) 
 
 
 def _seam(plans: Sequence[SentTrajectory]) -> tuple[float | None, str]:
-    """Return the largest seam between successive plans, and its joint."""
+    """Return how far successive plans are apart at most, and the joint.
+
+    Everywhere where both speak: the new one fades in from the old one, so that they agree where
+    it begins.
+    """
     largest, where = None, ''
     commands = [each.command for each in plans if each.command is not None]
     for old, new in pairwise(commands):
-        due_ns = new.stamp_ns + int(new.time_from_start_ns[0])
-        steps = np.abs(new.positions[0] - _planned(old, due_ns))
-        if largest is None or steps.max() > largest:
-            largest, where = float(steps.max()), new.joint_names[int(steps.argmax())]
+        due_ns = new.stamp_ns + new.time_from_start_ns
+        both = due_ns <= old.stamp_ns + old.time_from_start_ns[-1]
+        if not both.any():
+            continue
+        apart = np.abs(new.positions[both] - _planned(old, due_ns[both])).max(axis=0)
+        if largest is None or apart.max() > largest:
+            largest, where = float(apart.max()), new.joint_names[int(apart.argmax())]
     return largest, where
 
 
-def _planned(command: TrajectoryCommand, at_ns: int) -> npt.NDArray[np.float64]:
-    """Return where a plan has its joints at a time, between its first and last point."""
-    seconds = (command.stamp_ns + command.time_from_start_ns - at_ns) * 1e-9
-    return np.array([np.interp(0.0, seconds, column) for column in command.positions.T])
+def _planned(command: TrajectoryCommand, at_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return where a plan has its joints at some times, up to its last point: [N, J]."""
+    due_s = command.time_from_start_ns * 1e-9
+    at_s = (at_ns - command.stamp_ns) * 1e-9
+    return np.stack([np.interp(at_s, due_s, column) for column in command.positions.T], axis=1)
 
 
 def _joint(

@@ -29,8 +29,8 @@ class GroupResult:
 
     ``sent`` counts commands on the topic, ``holds`` those of them that are one-point trajectories
     of an arm. Points are those of trajectories that are not holds. ``seam`` is the largest
-    difference, over joints and replacements, between the plan that is replaced and the first
-    waypoint of the new one at the moment that this waypoint is due.
+    difference, over joints, replacements and times, between the plan that is replaced and the
+    waypoints of the new one while both last.
     """
 
     group: str

@@ -33,16 +33,16 @@ def status(stamp_ns: int, received: int, missing: int, newest_ns: int | None) ->
     return Status(stamp_ns, 1, '', 'cpu', 'async', '', {}, {}, streams, {})
 
 
-def test_seam_is_the_disagreement_of_two_plans_at_the_first_new_waypoint() -> None:
+def test_seam_is_the_largest_distance_of_two_plans_while_both_last() -> None:
     recording = Recording()
     recording.trajectories = [
         trajectory(10 * SECOND, first=0.0, slope=0.5),
-        # Half a second on, the old plan is at 0.25 rad.
-        trajectory(10 * SECOND + SECOND // 2, first=0.28, slope=0.5),
+        # Half a second on, the old plan is at 0.25 rad, and 0.4 s later, at its end, at 0.45.
+        trajectory(10 * SECOND + SECOND // 2, first=0.28, slope=0.6),
     ]
     recording.sent['arm'] = 2
     arm, gripper = group_results(recording, ARM, {'arm': {'accepted': 2, 'rejected': 0}})
-    assert arm.seam == pytest.approx(0.03, abs=1e-12)
+    assert arm.seam == pytest.approx(0.52 - 0.45, abs=1e-9)
     assert arm.points == (46, 46)
     assert (arm.sent, arm.accepted, gripper.accepted) == (2, 2, 0)
 
