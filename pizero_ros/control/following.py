@@ -89,8 +89,8 @@ class FollowingWatch:
         return (
             f'{self._groups[worst]} does not follow: {self._names[worst]} is at {at[worst]:.3g}, '
             f'{distance[worst]:.3g} from its commands of the last '
-            f'{self._window_ns * 1e-9:.2g} s: controller deaf or refusing, sensor stuck, or the '
-            'joint states are a recording (parameter replay)'
+            f'{self._window_ns * 1e-9:.2g} s: arm blocked, controller deaf or refusing, sensor '
+            'stuck, or the joint states are a recording (parameter replay)'
         )
 
     def _array(self, values: Mapping[str, float]) -> npt.NDArray[np.float64]:
