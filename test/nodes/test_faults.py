@@ -150,9 +150,9 @@ def test_wrong_fault_is_refused_with_its_reason_and_changes_nothing(robot):
 
 
 def test_late_inference_holds_at_the_end_of_the_horizon_and_goes_on(rig):
-    begun_ns, told = rig.arms[-1].stamp_ns, rig.mark()
+    begun_ns = rig.arms[-1].stamp_ns
     process = rig.run_policy('latency=1.5', 'latency_after=30', 'latency_count=2')
-    _hear(rig, told)
+    _hear(rig)
     rig.wait_for_state(HOLDING, 'the published horizon ran out before the next chunk')
     arms_ns, _ = rig.wait_for_rest()
     assert rig.moves(rig.arms, begun_ns)
@@ -228,9 +228,8 @@ def test_policy_that_is_killed_moves_the_robot_no_longer_than_published(tiny_bun
     """With a robot of its own: what a killed process was writing to shared memory stays so."""
     with _benchmark('fault_rig').Rig(tmp_path, tiny_bundle, staleness=STALENESS) as rig:
         rig.start_robot()
-        told = rig.mark()
         process = rig.run_policy()
-        _hear(rig, told)
+        _hear(rig)
         process.send_signal(signal.SIGKILL)
         process.wait()
         killed_ns = rig.arms[-1].stamp_ns
@@ -247,8 +246,9 @@ def test_policy_that_is_killed_moves_the_robot_no_longer_than_published(tiny_bun
         assert base_ns - last_ns < 2 * 500_000_000
 
 
-def _hear(rig, told):
-    """Wait until the trajectories of a new policy are heard: what came before that is missed."""
+def _hear(rig):
+    """Wait for a trajectory of the policy that was started: before, some may have been missed."""
+    told = rig.mark()
     rig.until(lambda: rig.trajectories(told), 'a trajectory')
 
 
