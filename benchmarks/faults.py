@@ -123,7 +123,7 @@ def counted_case(rig: Rig, case: Case) -> Reaction:
 
 def late_inference(rig: Rig) -> Reaction:
     """Let two inferences take longer than the published horizon."""
-    rig.run_policy('latency=1.5', 'latency_after=10', 'latency_count=2')
+    rig.run_policy('latency=1.5', 'latency_after=30', 'latency_count=2')
     status = rig.wait_for_state(PolicyStatus.STATE_HOLDING, 'published horizon ran out')
     arms_ns, base_ns = rig.wait_for_rest()
     end_ns = horizon_ns(rig)
@@ -131,7 +131,7 @@ def late_inference(rig: Rig) -> Reaction:
     rig.wait_for_motion()
     return Reaction(
         'inference 1.5 s late, from the end of the horizon',
-        PERIODS / rig.embodiment.rate_hz,
+        PERIODS / rig.embodiment.rate_hz + SAMPLE_S,
         (base_ns - end_ns) * 1e-9,
         (arms_ns - end_ns) * 1e-9,
         status.reason,
@@ -152,7 +152,7 @@ def failing_inference(rig: Rig) -> Reaction:
     since_ns = stamp_ns(status.header.stamp)
     return Reaction(
         'inference raises, from its status',
-        PERIODS / rig.embodiment.rate_hz,
+        PERIODS / rig.embodiment.rate_hz + SAMPLE_S,
         (base_ns - since_ns) * 1e-9,
         (arms_ns - since_ns) * 1e-9,
         status.reason,
