@@ -111,12 +111,17 @@ def _follow_one(
     fastest = min(velocity, max_step / durations[0])
     followed: list[float] = []
     for goal, own, step, change in zip(asked, wanted, durations, changes, strict=True):
-        catching_up = math.copysign(_stoppable(abs(behind), step, acceleration), behind)
+        # Most steps are on the path and far from the limits: no square root for these.
+        catching_up = 0.0
+        if behind:
+            catching_up = math.copysign(_stoppable(abs(behind), step, acceleration), behind)
         most = acceleration * change
         speed = min(max(own + catching_up, speed - most), speed + most)
         speed = min(max(speed, -fastest), fastest)
-        speed = min(speed, _stoppable(max(upper - position, 0.0), step, acceleration))
-        speed = max(speed, -_stoppable(max(position - lower, 0.0), step, acceleration))
+        room = max(upper - position if speed > 0.0 else position - lower, 0.0)
+        if room < abs(speed) * step + speed * speed / (2.0 * acceleration):
+            bound = min(abs(speed), _stoppable(room, step, acceleration))
+            speed = math.copysign(bound, speed)
         # Rounding must not carry a joint over a limit that it was braked for.
         nearest, furthest = min(lower, position), max(upper, position)
         position = min(max(position + speed * step, nearest), furthest)
@@ -136,5 +141,7 @@ def _stoppable(distance: float, step: float, acceleration: float) -> float:
         return distance / step
     unit = acceleration * step
     steps = distance / (unit * step)
+    if steps < 1.0:
+        return unit * steps
     whole = math.floor((math.sqrt(1.0 + 8.0 * steps) - 1.0) / 2.0)
     return unit * (whole / 2.0 + steps / (whole + 1))
