@@ -70,6 +70,11 @@ def arguments_of(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--executed-steps', type=int, default=6, help='steps of 20 ms between two inferences'
     )
+    parser.add_argument(
+        '--braked',
+        action='store_true',
+        help="keep the robot's limits of acceleration, which random weights exceed at every step",
+    )
     parser.add_argument('--bundle', type=Path, help=f'policy for {ROBOT} instead of a small one')
     parser.add_argument('--json', type=Path, metavar='FILE')
     parser.add_argument(
@@ -92,8 +97,11 @@ def embodiment_file(arguments: argparse.Namespace, folder: Path) -> Path:
             camera['topic'] += '/compressed'
     for group in robot['actions']:
         for joint in group['joints']:
-            # Random weights jump; a gate that refuses them would leave nothing to be timed.
+            # Random weights jump: a gate that refuses them would leave nothing to be timed, and
+            # one that brakes every step of every chunk times what no trained policy asks for.
             joint |= {'max_step': 100.0, 'velocity': 1000.0}
+            if not arguments.braked:
+                joint['acceleration'] = 1e6
     path = folder / f'{ROBOT}.yaml'
     path.write_text(yaml.safe_dump(robot, sort_keys=False))
     return path

@@ -96,8 +96,9 @@ class PictureWatch:
         self, rgb: npt.NDArray[np.uint8], stamp_ns: int, state: npt.NDArray[np.float64] | None
     ) -> None:
         if self._picture is None or not _same(rgb, self._picture):
-            noise = 0.0 if self._picture is None else temporal_noise(self._picture, rgb)
-            self._noisy = self._noisy + 1 if noise > NOISE_LEVEL else 0
+            before = self._picture
+            noisy = before is not None and noisier_than(NOISE_LEVEL, before, rgb)
+            self._noisy = self._noisy + 1 if noisy else 0
             self._picture, self._since_ns, self._equal = rgb, stamp_ns, 1
             self._state, self._moved = state, False
             return
@@ -115,24 +116,29 @@ def is_black(rgb: npt.NDArray[np.uint8]) -> bool:
     return bool(rgb[::COARSE].max() < BLACK_LEVEL and rgb.max() < BLACK_LEVEL)
 
 
-def temporal_noise(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:
-    """Return how noisy a camera is by two of its pictures.
+def noisier_than(
+    level: float, one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]
+) -> bool:
+    """Return whether a camera is noisier than a level, by two of its pictures.
 
     What moves changes the steps between neighbouring pixels where there are edges, noise changes
-    all of them, and the median tells the two apart.
+    all of them, and the median tells the two apart. Counting finds the side of the median in a
+    third of the time that the median takes, and every inference waits for this.
 
     Args:
+        level: Standard deviation in grey levels.
         one: uint8 [H, W, 3].
         other: The same camera at another time.
 
     Returns:
-        Standard deviation of the noise in grey levels; 0 if the sizes differ.
+        False if the sizes differ.
     """
     if one.shape != other.shape or one.shape[1] < 2:
-        return 0.0
+        return False
     change = one[::NOISE_ROWS, :, 1].astype(np.int16) - other[::NOISE_ROWS, :, 1]
     # Four independent values make one difference; 0.6745 is the median of |N(0, 1)|.
-    return float(np.median(np.abs(np.diff(change, axis=1))) / (2.0 * 0.6745))
+    above = np.abs(np.diff(change, axis=1)) > 2.0 * 0.6745 * level
+    return bool(2 * np.count_nonzero(above) > above.size)
 
 
 def _same(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pizero_ros.observation.observation import Frame
-from pizero_ros.observation.pictures import PictureWatch, is_black, temporal_noise
+from pizero_ros.observation.pictures import PictureWatch, is_black, noisier_than
 
 S = 1_000_000_000
 
@@ -101,12 +101,14 @@ def _seen(seed, sigma, shift=0):
 @pytest.mark.parametrize('sigma', [0, 5, 15, 40])
 def test_noise_is_measured_beside_a_scene_that_moves(sigma):
     # The board covers a third of the picture: what moves counts for little.
-    measured = temporal_noise(_seen(0, sigma), _seen(1, sigma, shift=17))
-    assert measured == pytest.approx(sigma, abs=2.5)
+    pictures = _seen(0, sigma), _seen(1, sigma, shift=17)
+    assert noisier_than(sigma - 2.5, *pictures)
+    assert not noisier_than(sigma + 2.5, *pictures)
 
 
 def test_pictures_of_other_sizes_have_no_noise_in_common():
-    assert temporal_noise(np.zeros((64, 64, 3), np.uint8), np.ones((64, 32, 3), np.uint8)) == 0.0
+    black, narrow_white = np.zeros((64, 64, 3), np.uint8), np.full((64, 32, 3), 255, np.uint8)
+    assert not noisier_than(0.0, black, narrow_white)
 
 
 def test_noise_is_a_fault_when_it_stays_and_none_when_it_has_gone():
