@@ -33,7 +33,8 @@ from std_srvs.srv import SetBool, Trigger
 from pizero_ros.demo.installation import environment, executables, free_domain
 from pizero_ros.demo.processes import ros_arguments
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.nodes.messages import MESSAGE_TYPES, stamp_ns
+from pizero_ros.nodes.messages import MESSAGE_TYPES
+from pizero_ros.observation.intake import stamp_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pizero_ros.errors import BundleError
-from pizero_ros.nodes.messages import stamp_ns
+from pizero_ros.observation.intake import stamp_ns
 from pizero_ros.policy.bundle import Bundle
 from pizero_ros.sim.controllers import CMD_VEL_TIMEOUT_NS
 

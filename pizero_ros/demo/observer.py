@@ -34,9 +34,10 @@ from pizero_ros.demo.recording import (
 from pizero_ros.demo.stages import POLICY, ROBOT
 from pizero_ros.errors import ObservationError
 from pizero_ros.msg import ActionChunk, PolicyStatus
-from pizero_ros.nodes.messages import MESSAGE_TYPES, odometry_values, stamp_ns
+from pizero_ros.nodes.messages import MESSAGE_TYPES
 from pizero_ros.nodes.replay_node import message_class
 from pizero_ros.observation.images import decode_compressed, decode_image, orient
+from pizero_ros.observation.intake import odometry_values, stamp_ns
 
 if TYPE_CHECKING:
     from types import TracebackType

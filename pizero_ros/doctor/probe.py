@@ -26,7 +26,7 @@ from pizero_ros.embodiment.schema import GRIPPER_ACTIONS
 from pizero_ros.errors import EnvironmentFault
 from pizero_ros.nodes.control_messages import require_control_msgs
 from pizero_ros.nodes.events import NO_SUBSCRIPTION_EVENTS
-from pizero_ros.nodes.messages import stamp_ns
+from pizero_ros.observation.intake import stamp_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -49,27 +49,9 @@ def time_message(stamp_ns: int) -> Time:
     return Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
 
 
-def stamp_ns(stamp: Time) -> int:
-    """Return a time message in nanoseconds."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
 def doubles(values: npt.NDArray[np.float64]) -> array[float]:
     """Copy floats into the array type that message fields take without checking each element."""
     return array('d', values.tobytes())
-
-
-def odometry_values(message: Odometry) -> dict[str, float]:
-    """Return the body velocities of an odometry message by axis name."""
-    twist = message.twist.twist
-    return {
-        'linear.x': twist.linear.x,
-        'linear.y': twist.linear.y,
-        'linear.z': twist.linear.z,
-        'angular.x': twist.angular.x,
-        'angular.y': twist.angular.y,
-        'angular.z': twist.angular.z,
-    }
 
 
 def planar_pose(message: Odometry, at_ns: int) -> PlanarPose:

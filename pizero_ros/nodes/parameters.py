@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from pizero_ros.control.latch import LATCHABLE
 from pizero_ros.control.modes import SCHEDULERS
 from pizero_ros.control.seam import SeamFade
 from pizero_ros.errors import EmbodimentError
-from pizero_ros.nodes.latch import LATCHABLE
 from pizero_ros.policy.guidance import MAX_WEIGHT, METHODS, SCHEDULES, RealTimeChunking
 from pizero_ros.strict_yaml import suggestion
 
@@ -222,17 +222,16 @@ def read(node: Node) -> PolicyParameters:
             raise EmbodimentError.at(
                 where, name, found=repr(values[name]), expected=f'one of {", ".join(choices)}'
             )
-    for name, choices in (('fault_injection', ()), ('latch', LATCHABLE)):
-        values[name] = tuple(filter(None, values[name]))
-        unknown = [kind for kind in values[name] if choices and kind not in choices]
-        if unknown:
-            raise EmbodimentError.at(
-                where,
-                name,
-                found=', '.join(map(repr, unknown)),
-                expected=f'of {", ".join(choices)}',
-                remedy=suggestion(unknown[0], choices),
-            )
+    values['latch'] = tuple(filter(None, values['latch']))
+    unknown = [kind for kind in values['latch'] if kind not in LATCHABLE]
+    if unknown:
+        raise EmbodimentError.at(
+            where,
+            'latch',
+            found=', '.join(map(repr, unknown)),
+            expected=f'of {", ".join(LATCHABLE)}',
+            remedy=suggestion(unknown[0], LATCHABLE),
+        )
     return PolicyParameters(**values)
 
 

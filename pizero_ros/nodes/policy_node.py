@@ -31,8 +31,10 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from pizero_ros.control.commander import Commander
+from pizero_ros.control.latch import Latch
 from pizero_ros.control.modes import make_scheduler
 from pizero_ros.control.seam import SeamFade
+from pizero_ros.control.supervision import Supervisor
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import PizeroError
 from pizero_ros.msg import ActionChunk as ActionChunkMessage
@@ -42,7 +44,6 @@ from pizero_ros.nodes.commands import CommandPublishers
 from pizero_ros.nodes.control_messages import require_control_msgs
 from pizero_ros.nodes.events import NO_PUBLISHER_EVENTS
 from pizero_ros.nodes.fault_injection import parse_injection
-from pizero_ros.nodes.latch import Latch
 from pizero_ros.nodes.loading import load_predictor
 from pizero_ros.nodes.messages import chunk_message
 from pizero_ros.nodes.policy_loop import Outcome, PolicyLoop
@@ -55,7 +56,6 @@ from pizero_ros.nodes.reporting import (
 from pizero_ros.nodes.sensors import Sensors
 from pizero_ros.nodes.signals import stop_on_signals
 from pizero_ros.nodes.speed_input import SpeedInput
-from pizero_ros.nodes.supervision import Supervisor
 from pizero_ros.observation.assembler import ObservationAssembler
 from pizero_ros.policy.memory import naming_memory
 from pizero_ros.policy.noise import ContinuousNoise, GaussianNoise

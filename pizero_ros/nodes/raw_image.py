@@ -9,7 +9,7 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
-from pizero_ros.nodes.messages import stamp_ns
+from pizero_ros.observation.intake import stamp_ns
 
 _BYTE_ORDERS = {b'\0\0': '>', b'\0\1': '<'}
 """Representation identifiers of plain CDR, which all middlewares send: big and little endian."""

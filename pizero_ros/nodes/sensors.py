@@ -9,8 +9,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from pizero_ros.nodes.events import NO_SUBSCRIPTION_EVENTS
-from pizero_ros.nodes.messages import odometry_values, planar_pose, stamp_ns
+from pizero_ros.nodes.messages import planar_pose
 from pizero_ros.nodes.raw_image import raw_image
+from pizero_ros.observation.intake import Intake, stamp_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ class Sensors:
             located: Called with the topic and the pose of each odometry message.
         """
         self._node = node
-        self._assembler = assembler
+        self._intake = Intake(embodiment, assembler)
         self._now_ns = now_ns
         self._frame_arrived = frame_arrived
         self._located = located
@@ -77,8 +78,8 @@ class Sensors:
             return self._subscribe(CompressedImage, camera.topic, compressed, qos)
         return self._subscribe(Image, camera.topic, raw, qos, raw=True)
 
-    def _image(self, topic: str, message: object, stamp: int) -> None:
-        frame = self._assembler.image(topic, message, stamp, self._now_ns())
+    def _image(self, topic: str, message: object, header_ns: int) -> None:
+        frame = self._intake.take(topic, message, header_ns, self._now_ns())
         if frame is not None:
             self._frame_arrived(frame)
 
@@ -86,20 +87,11 @@ class Sensors:
         topic = source.topic
 
         def joints(message: JointState) -> None:
-            self._assembler.joint_state(
-                topic,
-                message.name,
-                message.position,
-                message.velocity,
-                message.effort,
-                stamp_ns(message.header.stamp),
-                self._now_ns(),
-            )
+            self._intake.take(topic, message, stamp_ns(message.header.stamp), self._now_ns())
 
         def odometry(message: Odometry) -> None:
-            values = odometry_values(message)
             stamp = stamp_ns(message.header.stamp)
-            self._assembler.odometry(topic, values, stamp, self._now_ns())
+            self._intake.take(topic, message, stamp, self._now_ns())
             at_ns = self._now_ns() if source.stamp == 'receive' else stamp
             self._located(topic, planar_pose(message, at_ns))
 

@@ -6,13 +6,11 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from geometry_msgs.msg import Twist, TwistStamped
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from std_msgs.msg import Float64MultiArray
-from trajectory_msgs.msg import JointTrajectory
 
+from pizero_ros.nodes.messages import MESSAGE_TYPES
 from pizero_ros.sim.controllers import CMD_VEL_TIMEOUT_NS
 
 if TYPE_CHECKING:
@@ -20,13 +18,6 @@ if TYPE_CHECKING:
 
     from pizero_ros.control.controller import Replacement
     from pizero_ros.embodiment.schema import ActionGroup, Embodiment
-
-MESSAGE_TYPES = {
-    'joint_trajectory': JointTrajectory,
-    'twist': Twist,
-    'twist_stamped': TwistStamped,
-    'float64_multi_array': Float64MultiArray,
-}
 
 
 class ControllerNodes:

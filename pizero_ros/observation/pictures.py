@@ -116,9 +116,7 @@ def is_black(rgb: npt.NDArray[np.uint8]) -> bool:
     return bool(rgb[::COARSE].max() < BLACK_LEVEL and rgb.max() < BLACK_LEVEL)
 
 
-def noisier_than(
-    level: float, one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]
-) -> bool:
+def noisier_than(level: float, one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> bool:
     """Return whether a camera is noisier than a level, by two of its pictures.
 
     What moves changes the steps between neighbouring pixels where there are edges, noise changes

@@ -16,7 +16,7 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from pizero_ros.msg import PolicyStatus
 
-from pizero_ros.nodes.messages import stamp_ns
+from pizero_ros.observation.intake import stamp_ns
 
 pytest.importorskip('mujoco', reason='the simulation extra is not installed')
 

@@ -20,11 +20,10 @@ from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.nodes.messages import (
     chunk_message,
     command_message,
-    odometry_values,
     planar_pose,
-    stamp_ns,
     time_message,
 )
+from pizero_ros.observation.intake import odometry_values, stamp_ns
 from pizero_ros.observation.observation import Observation
 from pizero_ros.policy.chunk import ActionChunk
 

@@ -11,7 +11,7 @@ from pizero_ros.msg import PolicyStatus
 from pizero_ros.control.controller import JointTrajectoryController
 from pizero_ros.control.seam import SeamFade
 from pizero_ros.control.validation import command_from_message
-from pizero_ros.nodes.messages import stamp_ns
+from pizero_ros.observation.intake import stamp_ns
 
 STEP_NS = 20_000_000
 LEAD_STEPS = 2

@@ -6,7 +6,7 @@ import numpy as np
 from pizero_ros.msg import PolicyStatus
 
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.nodes.messages import stamp_ns
+from pizero_ros.observation.intake import stamp_ns
 
 BASE, WRIST = '/base_camera/image_raw', '/wrist_camera/image_raw'
 HOLDING = PolicyStatus.STATE_HOLDING

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pizero_ros.msg import PolicyStatus
 
-from pizero_ros.nodes.messages import stamp_ns
+from pizero_ros.observation.intake import stamp_ns
 from pizero_ros.policy.bundle import Bundle
 
 

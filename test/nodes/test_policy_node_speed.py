@@ -10,7 +10,7 @@ from pizero_ros.msg import PolicyStatus
 from std_msgs.msg import Float64
 
 from pizero_ros.control.validation import command_from_message
-from pizero_ros.nodes.messages import stamp_ns
+from pizero_ros.observation.intake import stamp_ns
 
 HOLDING, RUNNING = PolicyStatus.STATE_HOLDING, PolicyStatus.STATE_RUNNING
 TOPIC = '/speed_scaling_state_broadcaster/speed_scaling'

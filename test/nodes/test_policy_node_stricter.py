@@ -6,7 +6,7 @@ from pizero_ros.msg import PolicyStatus
 
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.nodes import parameters
-from pizero_ros.nodes.messages import stamp_ns
+from pizero_ros.observation.intake import stamp_ns
 
 HOLDING = PolicyStatus.STATE_HOLDING
 

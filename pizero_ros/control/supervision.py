@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pizero_ros.control.following import FollowingWatch
 
@@ -11,10 +11,16 @@ if TYPE_CHECKING:
 
     from pizero_ros.control.commander import Commander
     from pizero_ros.control.commands import Command
+    from pizero_ros.control.latch import Latch
     from pizero_ros.embodiment.schema import Embodiment
-    from pizero_ros.nodes.latch import Latch
-    from pizero_ros.nodes.reporting import Tally
     from pizero_ros.observation.assembler import ObservationAssembler
+
+
+class Counters(Protocol):
+    """Where a supervisor counts what it did."""
+
+    observations_refused: int
+    starvations: int
 
 
 class Supervisor:
@@ -60,7 +66,7 @@ class Supervisor:
         self._because = because
         self.late = ''
 
-    def start(self, tally: Tally, now_ns: int) -> None:
+    def start(self, tally: Counters, now_ns: int) -> None:
         """Begin anew with an activation; what happens is counted in ``tally``."""
         self._tally = tally
         self._overdue = False
