@@ -19,6 +19,7 @@ from pizero_ros.embodiment.schema import (
     Flip,
     GripperMessage,
     GroupMessage,
+    JointUnit,
     OutputKind,
     SpeedMessage,
     SpeedScaling,
@@ -228,8 +229,9 @@ def _workspace(fields: Fields) -> Workspace | None:
 
 def _action_joint(fields: Fields, output: OutputKind, vector_dim: int) -> ActionJoint:
     of_twist = output == 'twist'
+    name = _joint_name(fields, of_twist=of_twist)
     return ActionJoint(
-        name=_joint_name(fields, of_twist=of_twist),
+        name=name,
         index=_index(fields, vector_dim),
         scale=fields.number('scale', 1.0, nonzero=True),
         offset=fields.number('offset', 0.0),
@@ -238,7 +240,12 @@ def _action_joint(fields: Fields, output: OutputKind, vector_dim: int) -> Action
         velocity=fields.number('velocity', above=0),
         acceleration=fields.number_or_none('acceleration', above=0),
         max_step=fields.number('max_step', above=0),
+        unit=_twist_unit(name) if of_twist else fields.choice('unit', get_args(JointUnit), 'rad'),
     )
+
+
+def _twist_unit(axis: str) -> str:
+    return 'm/s' if axis.startswith('linear') else 'rad/s'
 
 
 def _topic(fields: Fields) -> str:

@@ -32,6 +32,9 @@ GroupMessage = Literal[
 ]
 SpeedMessage = Literal['float64', 'controller_state']
 SpeedUnit = Literal['fraction', 'percent']
+JointUnit = Literal['rad', 'm', '1']
+"""Of a position; ``1`` for a share, such as a gripper that goes from 0 to 1."""
+
 
 GRIPPER_ACTIONS: tuple[GroupMessage, ...] = ('gripper_command', 'parallel_gripper_command')
 """Wire types that are actions of ``control_msgs``: ``topic`` is the name of the action."""
@@ -98,6 +101,7 @@ class ActionJoint:
     ``position`` [lower, upper] (``None`` for the axes of a twist), ``velocity`` largest speed (for
     a twist axis the largest absolute command), ``acceleration`` or ``None``, ``max_step`` largest
     distance between the current command and the first waypoint of a new trajectory.
+    ``unit`` is for people who read figures; a twist axis has ``m/s`` or ``rad/s``.
     """
 
     name: str
@@ -109,6 +113,7 @@ class ActionJoint:
     velocity: float
     acceleration: float | None
     max_step: float
+    unit: str = 'rad'
 
 
 @dataclass(frozen=True, slots=True)

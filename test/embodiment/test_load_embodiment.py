@@ -151,3 +151,22 @@ def test_example_of_the_documentation_loads(tmp_path):
     path.write_text(example, encoding='utf-8')
     robot = load_embodiment(path)
     assert (robot.name, robot.action_width, len(robot.action_joints)) == ('my_arm', 15, 4)
+
+
+def test_unit_of_a_joint_is_radians_unless_the_file_says_otherwise():
+    joints = {joint.name: joint.unit for joint in load_embodiment('sim_mobile').action_joints}
+    assert joints['torso_joint'] == 'm'
+    assert joints['left_gripper_joint'] == 'm'
+    assert joints['linear.x'] == 'm/s'
+    assert joints['angular.z'] == 'rad/s'
+    assert {unit for name, unit in joints.items() if name not in _NOT_ANGULAR} == {'rad'}
+
+
+_NOT_ANGULAR = (
+    'torso_joint',
+    'left_gripper_joint',
+    'right_gripper_joint',
+    'linear.x',
+    'linear.y',
+    'angular.z',
+)
