@@ -137,7 +137,7 @@ def _default(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _default_prompt(bag: Bag | None) -> str:
-    from pizero_ros.demo.runs import INSTRUCTION
+    from pizero_ros.replay.recording import INSTRUCTION
 
     return '' if bag is not None and INSTRUCTION in bag.topics else PROMPT
 

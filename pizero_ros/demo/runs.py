@@ -29,6 +29,7 @@ from pizero_ros.demo.stages import (
     Stages,
 )
 from pizero_ros.msg import PolicyStatus
+from pizero_ros.replay.recording import INSTRUCTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +47,6 @@ SETTLE_S = 0.5
 CLOSING_S = 0.2
 """What a bag's last messages need to get through the policy node."""
 
-INSTRUCTION = '/instruction'
 _STATES = {
     PolicyStatus.STATE_INACTIVE: 'inactive',
     PolicyStatus.STATE_RUNNING: 'running',

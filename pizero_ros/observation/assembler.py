@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pizero_ros.observation.cameras import CameraStream
+from pizero_ros.observation.cameras import CameraStream, decode_picture
 from pizero_ros.observation.joints import JointStream, Reading
 from pizero_ros.observation.observation import Frame, Observation
 from pizero_ros.observation.refusal import Reason, Refusal
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pizero_ros.embodiment.schema import Camera, Embodiment
+    from pizero_ros.observation.cameras import Decode
     from pizero_ros.observation.streams import StreamClock, StreamStatus
 
 CLOCK_SLACK_NS = 100_000_000
@@ -41,15 +42,19 @@ class ObservationAssembler:
     and an image is decoded when somebody looks at it.
     """
 
-    def __init__(self, embodiment: Embodiment) -> None:
+    def __init__(self, embodiment: Embodiment, decode: Decode = decode_picture) -> None:
         """Start empty.
 
         Args:
             embodiment: Says which streams there are and what is expected of them.
+            decode: Decodes pictures; another one than the default may remember what it decoded,
+                where several assemblers look at the same messages.
         """
         self.embodiment = embodiment
         groups = [frozenset(joint.name for joint in group.joints) for group in embodiment.actions]
-        self._cameras = {camera.topic: CameraStream(camera) for camera in embodiment.cameras}
+        self._cameras = {
+            camera.topic: CameraStream(camera, decode) for camera in embodiment.cameras
+        }
         self._joints = {}
         for source in embodiment.state:
             whole = frozenset(joint.name for joint in source.joints)
@@ -194,6 +199,7 @@ class ObservationAssembler:
             state=state,
             state_mapped=self._mapped,
             prompt=prompt,
+            stamps_ns={span.topic: span.newest_ns for span in spans},
             ages_s=ages,
             faults=faults,
             epoch=epoch,

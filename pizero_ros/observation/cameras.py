@@ -12,10 +12,24 @@ from pizero_ros.observation.refusal import Reason
 from pizero_ros.observation.streams import StreamClock, StreamStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import numpy.typing as npt
 
     from pizero_ros.embodiment.schema import Camera
+
+    Decode = Callable[[Camera, Any], npt.NDArray[np.uint8]]
+
+
+def decode_picture(camera: Camera, message: Any) -> npt.NDArray[np.uint8]:
+    """Return the picture of a camera message, upright: uint8 [H, W, 3] RGB.
+
+    Raises:
+        ObservationError: If it cannot be decoded.
+    """
+    decode = decode_image if camera.transport == 'raw' else decode_compressed
+    return orient(decode(message, camera.topic), camera.rotation_deg, camera.flip)
 
 
 class CameraStream:
@@ -25,9 +39,10 @@ class CameraStream:
     decode for milliseconds.
     """
 
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: Camera, decode: Decode) -> None:
         """Start empty."""
         self.camera = camera
+        self._decode = decode
         self.clock = StreamClock(camera.topic, camera.stamp, camera.max_age_s, camera.rate_hz)
         self.frame: Frame | None = None
         self._watch = PictureWatch()
@@ -46,7 +61,7 @@ class CameraStream:
             self.clock.counters.out_of_order += 1
             return None
         self.clock.advance(stamp_ns, received_ns)
-        self.frame = Frame(stamp_ns, received_ns, lambda: self._decode(message))
+        self.frame = Frame(stamp_ns, received_ns, lambda: self._decode(self.camera, message))
         return self.frame
 
     def reset(self) -> None:
@@ -87,11 +102,6 @@ class CameraStream:
             age_s=(now_ns - frame.stamp_ns) * 1e-9 if frame else None,
             fault=self._fault,
         )
-
-    def _decode(self, message: Any) -> npt.NDArray[np.uint8]:
-        camera = self.camera
-        decode = decode_image if camera.transport == 'raw' else decode_compressed
-        return orient(decode(message, camera.topic), camera.rotation_deg, camera.flip)
 
     def _picture(self, frame: Frame, state: npt.NDArray[np.float64] | None) -> Reason | None:
         topic, counters = self.camera.topic, self.clock.counters

@@ -68,6 +68,7 @@ class Observation:
         state: float64 [vector_dim], robot vector after scale, sign and offset; 0 where unmapped.
         state_mapped: bool [vector_dim], True where a joint wrote the value.
         prompt: Instruction in force.
+        stamps_ns: Stream (topic) → newest stamp used, of every stream that is part of it.
         ages_s: Stream (topic) → age in seconds when the observation was taken.
         faults: Stream (topic) → why an optional camera was left out: ``missing``, ``stale``,
             ``future``, ``skewed``, ``undecodable``, ``black``, ``frozen`` or ``noisy``.
@@ -81,6 +82,7 @@ class Observation:
     state: npt.NDArray[np.float64]
     state_mapped: npt.NDArray[np.bool_]
     prompt: str
+    stamps_ns: Mapping[str, int] = field(default_factory=dict)
     ages_s: Mapping[str, float] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
     epoch: int = 0

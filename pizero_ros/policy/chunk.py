@@ -24,6 +24,8 @@ class ActionChunk:
         durations_s: Phase name → seconds (``preprocess``, ``observe``, ``denoise``, …).
         sequence: Number of the chunk since activation.
         epoch: Prompt and reset generation it was asked for in.
+        leftover_steps: Number of steps of the executing chunk that it was made to agree with, 0 if
+            it follows from the observation alone.
         shift_ns: How long after the observation action 0 belongs: 0, unless a scheduler found
             the robot at rest and starts the chunk when it has arrived.
     """
@@ -35,6 +37,7 @@ class ActionChunk:
     durations_s: Mapping[str, float] = field(default_factory=dict)
     sequence: int = 0
     epoch: int = 0
+    leftover_steps: int = 0
     shift_ns: int = 0
 
     @property

@@ -22,6 +22,20 @@ class NoiseSource(Protocol):
         ...
 
 
+def make_noise(kind: str, seed: int, rate_hz: float, *, untrained: bool) -> NoiseSource:
+    """Build the noise that a user asks for, from its beginning.
+
+    Args:
+        kind: ``gaussian``, ``continuous``, or ``auto``: continuous for untrained policies only.
+        seed: Non-negative seed.
+        rate_hz: Action rate.
+        untrained: Whether the policy has random weights.
+    """
+    if kind == 'continuous' or (kind == 'auto' and untrained):
+        return ContinuousNoise(seed, rate_hz)
+    return GaussianNoise(seed)
+
+
 class GaussianNoise:
     """Independent standard normal noise, what a trained policy expects.
 

@@ -64,6 +64,11 @@ class ChunkPredictor:
             msg = 'guidance by the Jacobian, and the policy was loaded without its graph'
             raise ValueError(msg)
 
+    @property
+    def untrained(self) -> bool:
+        """Whether its weights are random."""
+        return self.policy.bundle.manifest.untrained
+
     def warm_up(self, prompt: str) -> tuple[float, ...]:
         """Run blank inputs of the shapes to come: every camera of the robot, this prompt.
 
@@ -124,6 +129,7 @@ class ChunkPredictor:
             },
             sequence=sequence,
             epoch=epoch,
+            leftover_steps=0 if leftover is None else len(leftover.actions),
         )
 
     def _conditions(

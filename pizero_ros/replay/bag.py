@@ -1,11 +1,11 @@
-"""A rosbag2 recording as a stream of serialized messages in time order."""
+"""A rosbag2 recording as a stream of serialized messages in time order, and their decoding."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import QosDurability
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rosbags.interfaces import Connection, ConnectionExtRosbag2
 
 _LATCHED = QosDurability.TRANSIENT_LOCAL
+
+_BYTE_ORDERS = {b'\0\0': 'be', b'\0\1': 'le'}
+"""Representation identifiers of plain CDR, which is what middlewares write."""
 
 
 class RawMessage(NamedTuple):
@@ -57,7 +60,7 @@ def open_bag(path: str | Path) -> Bag:
 
 
 class Bag:
-    """An opened recording, sqlite3 or MCAP, read as raw bytes and never decoded."""
+    """An opened recording, sqlite3 or MCAP, read as raw bytes; decoded one by one on demand."""
 
     def __init__(self, path: Path) -> None:
         """Open the recording at ``path``; see ``open_bag``."""
@@ -98,11 +101,44 @@ class Bag:
         if self._reader.stack:
             self._reader.close()
 
-    def messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
+    def decode(self, message: RawMessage) -> Any:
+        """Return a message with the fields of its type; arrays are NumPy's.
+
+        Bytes behind the message are ignored, as they are by middlewares: some recorders pad.
+
+        Args:
+            message: One of ``messages()``.
+
+        Raises:
+            BagError: If its type is unknown or its bytes are no message of that type.
+        """
+        store = self._reader.typestore
+        order = _BYTE_ORDERS.get(message.raw[:2])
+        try:
+            definition = store.get_msgdef(message.msgtype)
+            if order is None:
+                msg = f'encapsulation {message.raw[:2].hex()}'
+                raise ValueError(msg)
+            read = getattr(definition, f'deserialize_cdr_{order}')
+            return read(memoryview(message.raw)[4:], 0, definition.cls, store)[0]
+        # Generated code of rosbags fails in as many ways as bytes can be wrong.
+        except Exception as error:
+            raise BagError.at(
+                self.path,
+                message.topic,
+                found=f'{len(message.raw)} bytes at {message.time_ns} ns: {error}',
+                expected=f'a {message.msgtype}',
+                remedy='The message is damaged, or was recorded with another definition.',
+            ) from error
+
+    def messages(
+        self, topics: Collection[str] | None = None, start_ns: int | None = None
+    ) -> Iterator[RawMessage]:
         """Read the messages in the order of their recorded times.
 
         Args:
             topics: Read these topics only; ``None`` reads all.
+            start_ns: Leave out what was recorded before, and do not count; ``None`` reads all.
 
         Yields:
             Each message; a message is never dropped or decoded.
@@ -120,7 +156,7 @@ class Bag:
         if not connections:
             return
         seen: Counter[str] = Counter()
-        stream = self._reader.messages(connections)
+        stream = self._reader.messages(connections, start=start_ns)
         while True:
             try:
                 connection, time_ns, raw = next(stream)
@@ -130,7 +166,7 @@ class Bag:
                 raise _damaged(self.path, error) from error
             seen[connection.topic] += 1
             yield RawMessage(connection.topic, connection.msgtype, int(time_ns), bytes(raw))
-        for name in sorted(wanted):
+        for name in sorted(wanted if start_ns is None else ()):
             if seen[name] < self.topics[name].count:
                 raise BagError.at(
                     self.path,
