@@ -281,6 +281,7 @@ def _followed(
             due_ns = sensed.time_ns
         sample(sensed.time_ns)
         model.accept(command, sensed.time_ns)  # What it refuses, the robot did not do either.
+        model.sample(sensed.time_ns)
     sample(bag.end_ns)
     return rows
 
