@@ -1,38 +1,30 @@
-"""Finds and reads the topics of a recording that say what the demonstrator commanded."""
+"""Finds the topics of a recording that say what the demonstrator commanded."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pizero_ros.control.controller import JointTrajectoryController
-from pizero_ros.control.validation import Rejection, command_from_message
 from pizero_ros.errors import BagError
-from pizero_ros.replay.actions import RecordedActions, Track
+from pizero_ros.replay.action_tracks import COMMANDS, JOINT_STATE, of_controller, of_joints
+from pizero_ros.replay.actions import RecordedActions
 from pizero_ros.replay.recording import decoded
 from pizero_ros.strict_yaml import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pizero_ros.embodiment.schema import ActionGroup, Embodiment
+    from pizero_ros.replay.actions import Track
     from pizero_ros.replay.bag import Bag
-    from pizero_ros.replay.recording import Sensed
 
 AUTO = 'auto'
 STATE = 'state'
 """Words for ``find_actions`` that are no topics."""
 
-_JOINT_STATE = 'sensor_msgs/msg/JointState'
-_COMMANDS = {
-    'joint_trajectory': 'trajectory_msgs/msg/JointTrajectory',
-    'twist': 'geometry_msgs/msg/Twist',
-    'twist_stamped': 'geometry_msgs/msg/TwistStamped',
-    'float64_multi_array': 'std_msgs/msg/Float64MultiArray',
-}
-"""``message`` of an action group → type under which its commands are recorded. Goals of grippers
-that are actions are not in a bag."""
+RELATIVE = 'these look like steps, not positions: compare with --actions state'
+"""What is said of recorded actions that are nearer to the joints' steps than to the joints."""
 
 
 def find_actions(bag: Bag, embodiment: Embodiment, choice: str = AUTO) -> RecordedActions:
@@ -50,7 +42,7 @@ def find_actions(bag: Bag, embodiment: Embodiment, choice: str = AUTO) -> Record
     """
     first = {name: column for column, name in enumerate(_names(embodiment))}
     if choice == STATE:
-        tracks = _of_joints(bag, first, [source.topic for source in embodiment.state])
+        tracks = of_joints(bag, first, [source.topic for source in embodiment.state])
         _complete(bag, embodiment, tracks, choice)
     elif choice == AUTO:
         tracks = _searched(bag, embodiment, first)
@@ -63,7 +55,33 @@ def find_actions(bag: Bag, embodiment: Embodiment, choice: str = AUTO) -> Record
     if missing:
         names = _names(embodiment)
         words += f'; not recorded: {", ".join(names[column] for column in missing)}'
-    return RecordedActions(embodiment, tracks, words)
+    found = RecordedActions(embodiment, tracks, words)
+    if choice != STATE and _look_relative(bag, embodiment, found):
+        found.words += f'; {RELATIVE}'
+    return found
+
+
+def _look_relative(bag: Bag, embodiment: Embodiment, found: RecordedActions) -> bool:
+    """Tell whether commands are nearer to the steps that the joints make than to the joints.
+
+    Some data sets record how far to go. Such numbers are no positions, and nothing in a
+    JointState says so.
+    """
+    first = {name: column for column, name in enumerate(_names(embodiment))}
+    arms = found.columns.where(kind='joint_trajectory')
+    tracks = of_joints(bag, first, [source.topic for source in embodiment.state])
+    known = {column for track in tracks for column in track.columns}
+    if not tracks or not known.issuperset(arms):
+        return False
+    state = RecordedActions(embodiment, tracks, '')
+    moments = found.moments()
+    period_ns = round(1e9 / embodiment.rate_hz)
+    told, here = found.at(moments)[:, arms], state.at(moments)[:, arms]
+    step = state.at(moments + period_ns)[:, arms] - here
+    spans = found.columns.spans[arms]
+    from_here = np.nanmean(np.abs(told - here) / spans) if len(moments) > 1 else 0.0
+    from_step = np.nanmean(np.abs(told - step) / spans) if len(moments) > 1 else 0.0
+    return bool(from_step < 0.5 * from_here)
 
 
 def _names(embodiment: Embodiment) -> list[str]:
@@ -76,14 +94,14 @@ def _searched(bag: Bag, embodiment: Embodiment, first: Mapping[str, int]) -> lis
     candidates = {
         topic.name: _first_names(bag, topic.name)
         for topic in bag.topics.values()
-        if topic.msgtype == _JOINT_STATE and topic.count and topic.name not in sensors
+        if topic.msgtype == JOINT_STATE and topic.count and topic.name not in sensors
     }
     tracks: list[Track] = []
     shared: dict[str, list[str]] = {}
     for group in embodiment.actions:
         known = bag.topics.get(group.topic)
-        if known is not None and known.count and known.msgtype == _COMMANDS.get(group.message):
-            tracks.append(_of_controller(bag, embodiment, group, first))
+        if known is not None and known.count and known.msgtype == COMMANDS.get(group.message):
+            tracks.append(of_controller(bag, embodiment, group, first))
             continue
         joints = [joint.name for joint in group.joints]
         fitting = [topic for topic, names in candidates.items() if names >= set(joints)]
@@ -91,7 +109,7 @@ def _searched(bag: Bag, embodiment: Embodiment, first: Mapping[str, int]) -> lis
             raise _not_found(bag, group, fitting)
         shared.setdefault(fitting[0], []).extend(joints)
     for topic, joints in shared.items():
-        tracks += _of_joints(bag, {name: first[name] for name in joints}, [topic])
+        tracks += of_joints(bag, {name: first[name] for name in joints}, [topic])
     return tracks
 
 
@@ -112,17 +130,17 @@ def _named(
                 remedy=suggestion(name, list(bag.topics)) or f'There are {", ".join(bag.topics)}.',
             )
         group = groups.get(name)
-        if group is not None and known.msgtype == _COMMANDS.get(group.message):
-            tracks.append(_of_controller(bag, embodiment, group, first))
+        if group is not None and known.msgtype == COMMANDS.get(group.message):
+            tracks.append(of_controller(bag, embodiment, group, first))
             continue
-        if known.msgtype != _JOINT_STATE:
+        if known.msgtype != JOINT_STATE:
             raise BagError.at(
                 bag.path,
                 name,
                 found=known.msgtype,
-                expected=f'{_JOINT_STATE}, or the topic and type of an action group',
+                expected=f'{JOINT_STATE}, or the topic and type of an action group',
             )
-        found = _of_joints(bag, first, [name])
+        found = of_joints(bag, first, [name])
         if not found:
             raise BagError.at(
                 bag.path,
@@ -171,7 +189,7 @@ def _not_found(bag: Bag, group: ActionGroup, fitting: Sequence[str]) -> Exceptio
     return BagError.at(
         bag.path,
         f'actions of {group.name}',
-        found=f'neither {group.topic} ({_COMMANDS.get(group.message, group.message)}) nor a '
+        found=f'neither {group.topic} ({COMMANDS.get(group.message, group.message)}) nor a '
         f'JointState topic with {joints}',
         expected='what the demonstrator commanded',
         remedy=f'Give --actions TOPIC, or --actions state to compare with the motion itself. '
@@ -184,146 +202,3 @@ def _first_names(bag: Bag, topic: str) -> frozenset[str]:
     for sensed in decoded(bag, [topic]):
         return frozenset(sensed.message.name)
     return frozenset()
-
-
-def _of_joints(bag: Bag, first: Mapping[str, int], topics: Sequence[str]) -> list[Track]:
-    """Read positions from JointState topics; messages may carry different joints."""
-    rows: dict[tuple[str, tuple[str, ...]], list[tuple[int, int, list[float]]]] = {}
-    joint_states = [t for t in topics if bag.topics[t].msgtype == _JOINT_STATE]
-    for topic, message, header_ns, time_ns in decoded(bag, joint_states):
-        names = tuple(name for name in message.name if name in first)
-        if not names:
-            continue
-        if len(message.position) != len(message.name):
-            raise BagError.at(
-                bag.path,
-                topic,
-                found=f'{len(message.name)} names and {len(message.position)} positions',
-                expected='a position for each name',
-            )
-        places = [index for index, name in enumerate(message.name) if name in first]
-        values = [float(message.position[index]) for index in places]
-        rows.setdefault((topic, names), []).append((header_ns or time_ns, time_ns, values))
-    return [
-        _track(topic, tuple(first[name] for name in names), found, held=False)
-        for (topic, names), found in rows.items()
-    ]
-
-
-def _track(
-    topic: str,
-    columns: tuple[int, ...],
-    rows: list[tuple[int, int, list[float]]],
-    *,
-    held: bool,
-) -> Track:
-    """Put commands into the order of their stamps; of equal stamps the last one counts."""
-    ordered = {stamp: (received, values) for stamp, received, values in rows}
-    stamps = sorted(ordered)
-    return Track(
-        topic,
-        columns,
-        np.array(stamps, np.int64),
-        np.array([ordered[stamp][0] for stamp in stamps], np.int64),
-        np.array([ordered[stamp][1] for stamp in stamps], np.float64),
-        held,
-    )
-
-
-def _of_controller(
-    bag: Bag, embodiment: Embodiment, group: ActionGroup, first: Mapping[str, int]
-) -> Track:
-    """Read the commands that a controller was sent."""
-    columns = tuple(first[joint.name] for joint in group.joints)
-    if group.output == 'joint_trajectory':
-        rows = _followed(bag, embodiment, group)
-        return _track(group.topic, columns, rows, held=False)
-    read = _READERS[group.message]
-    rows = [
-        (sensed.header_ns or sensed.time_ns, sensed.time_ns, read(sensed, group, bag))
-        for sensed in decoded(bag, [group.topic])
-    ]
-    return _track(group.topic, columns, rows, held=True)
-
-
-def _followed(
-    bag: Bag, embodiment: Embodiment, group: ActionGroup
-) -> list[tuple[int, int, list[float]]]:
-    """Let the model of the controller follow recorded trajectories, sampled at the action rate."""
-    names = tuple(joint.name for joint in group.joints)
-    period_ns = round(1e9 / embodiment.rate_hz)
-    model: JointTrajectoryController | None = None
-    rows: list[tuple[int, int, list[float]]] = []
-    due_ns = 0
-
-    def sample(until_ns: int) -> None:
-        nonlocal due_ns
-        while model is not None and due_ns <= until_ns:
-            rows.append((due_ns, due_ns, model.sample(due_ns)[0].tolist()))
-            due_ns += period_ns
-
-    for sensed in decoded(bag, [group.topic]):
-        command = command_from_message(sensed.message, group.name)
-        if isinstance(command, Rejection):
-            raise BagError.at(
-                bag.path, group.topic, found=command.text, expected='a trajectory of positions'
-            )
-        if set(command.joint_names) != set(names):
-            raise BagError.at(
-                bag.path,
-                group.topic,
-                found=f'joints {", ".join(command.joint_names)}',
-                expected=', '.join(names),
-            )
-        if model is None:
-            order = [command.joint_names.index(name) for name in names]
-            model = JointTrajectoryController(names, command.positions[0, order])
-            due_ns = sensed.time_ns
-        sample(sensed.time_ns)
-        model.accept(command, sensed.time_ns)  # What it refuses, the robot did not do either.
-        model.sample(sensed.time_ns)
-    sample(bag.end_ns)
-    return rows
-
-
-def _twist(sensed: Sensed, group: ActionGroup, _bag: Bag) -> list[float]:
-    twist = getattr(sensed.message, 'twist', sensed.message)
-    values = []
-    for joint in group.joints:
-        part, axis = joint.name.split('.')
-        values.append(float(getattr(getattr(twist, part), axis)))
-    return values
-
-
-def _array(sensed: Sensed, group: ActionGroup, bag: Bag) -> list[float]:
-    values = [float(value) for value in sensed.message.data]
-    if len(values) != len(group.joints):
-        raise BagError.at(
-            bag.path,
-            group.topic,
-            found=f'{len(values)} values',
-            expected=f'{len(group.joints)}, one for each joint of {group.name}',
-        )
-    return values
-
-
-def _last_point(sensed: Sensed, group: ActionGroup, bag: Bag) -> list[float]:
-    """Return the goal of a gripper: the last point of its trajectory."""
-    names, points = list(sensed.message.joint_names), sensed.message.points
-    try:
-        return [float(points[-1].positions[names.index(joint.name)]) for joint in group.joints]
-    except (IndexError, ValueError):
-        raise BagError.at(
-            bag.path,
-            group.topic,
-            found=f'{len(points)} points of {", ".join(names)}',
-            expected=f'a point of {", ".join(joint.name for joint in group.joints)}',
-        ) from None
-
-
-_READERS: Mapping[str, Callable[[Any, ActionGroup, Bag], list[float]]] = {
-    'joint_trajectory': _last_point,
-    'twist': _twist,
-    'twist_stamped': _twist,
-    'float64_multi_array': _array,
-}

@@ -111,7 +111,7 @@ class DeployedRun:
         self._commander = Commander(
             embodiment, make_scheduler(rules.scheduling, embodiment), fade=SeamFade()
         )
-        self._robot = ImaginedRobot(embodiment, rules.controller)
+        self._robot = ImaginedRobot(embodiment, rules.controller, self._assembler.measured)
         self._supervisor = Supervisor(
             embodiment,
             self._assembler,
@@ -207,7 +207,7 @@ class DeployedRun:
         asked_ns = now_ns if self._inference is None else self._inference.asked_ns
         self._supervisor.tick(now_ns, enabled=True, inferring_s=(now_ns - asked_ns) * 1e-9)
         self._times.append(now_ns)
-        self._commanded.append(self._robot.sample(now_ns, self._assembler.measured()))
+        self._commanded.append(self._robot.sample(now_ns))
         self._moving.append(self._commander.status().sequence is not None)
 
     def _poll(self) -> None:
@@ -270,7 +270,7 @@ class DeployedRun:
         ]
 
     def _publish(self, commands: Iterable[Command]) -> bool:
-        self._robot.obey(commands, self._now_ns, self._assembler.measured())
+        self._robot.obey(commands, self._now_ns)
         return True
 
     def _because(self, kind: str, text: str) -> None:

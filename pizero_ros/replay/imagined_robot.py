@@ -13,7 +13,7 @@ from pizero_ros.replay.columns import Columns
 from pizero_ros.replay.episode import Happening, Seam
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -34,12 +34,11 @@ class _Arm:
         self.last: TrajectoryCommand | None = None
 
     def activate(self, now_ns: int, measured: Mapping[str, float]) -> JointTrajectoryController:
-        if self.model is None:
-            positions = np.array([measured.get(name, np.nan) for name in self.names])
-            self.model = JointTrajectoryController(
-                self.names, positions, replacement=self._replacement
-            )
-            self.model.sample(now_ns)
+        positions = np.array([measured.get(name, np.nan) for name in self.names])
+        self.model = JointTrajectoryController(
+            self.names, positions, replacement=self._replacement
+        )
+        self.model.sample(now_ns)
         return self.model
 
 
@@ -52,13 +51,21 @@ class ImaginedRobot:
         sent: Arm trajectories that they were sent.
     """
 
-    def __init__(self, embodiment: Embodiment, replacement: Replacement) -> None:
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        replacement: Replacement,
+        measured: Callable[[], Mapping[str, float]],
+    ) -> None:
         """Build a controller for each action group.
 
         Args:
             embodiment: The robot.
             replacement: Rule by which arm controllers replace a trajectory.
+            measured: Returns joint name → raw position: where those are that were not commanded.
         """
+        self._measured = measured
+        self._uncommanded = True
         self.seams: list[Seam] = []
         self.rejections: list[Happening] = []
         self.sent = 0
@@ -75,35 +82,31 @@ class ImaginedRobot:
         }
         self._held = np.full(len(columns), np.nan)
         self._held[columns.where(kind='twist')] = 0.0
+        self._grippers_at = columns.where(kind='gripper')
         self._grippers = [g.name for g in embodiment.actions if g.output == 'gripper']
 
-    def obey(
-        self, commands: Iterable[Command], now_ns: int, measured: Mapping[str, float]
-    ) -> None:
-        """Take commands at a moment.
-
-        Args:
-            commands: In the order in which they are published.
-            now_ns: The moment.
-            measured: Joint name → raw position.
-        """
+    def obey(self, commands: Iterable[Command], now_ns: int) -> None:
+        """Take commands at a moment, in the order in which they are published."""
         for command in commands:
             if isinstance(command, TrajectoryCommand):
-                self._follow(command, now_ns, measured)
+                self._follow(command, now_ns)
             elif isinstance(command, TwistCommand):
                 self._hold(command.group, command.axes, command.values)
             elif isinstance(command, GripperGoal):
                 self._hold(command.group, command.joint_names, command.positions)
 
-    def sample(self, now_ns: int, measured: Mapping[str, float]) -> Floats:
+    def sample(self, now_ns: int) -> Floats:
         """Return where every joint is told to be: float64 [J], raw, NaN where nobody knows."""
         values: Floats = self._held.copy()
+        measured = self._measured() if self._uncommanded else {}
         for group in self._grippers:
             for column, name in zip(self._where[group], self._names[group], strict=True):
                 if np.isnan(values[column]):
                     values[column] = measured.get(name, np.nan)
+        self._uncommanded = bool(np.isnan(self._held[self._grippers_at]).any())
         for group, arm in self._arms.items():
             if arm.model is None:
+                self._uncommanded = True
                 values[self._where[group]] = [measured.get(name, np.nan) for name in arm.names]
             else:
                 values[self._where[group]] = arm.model.sample(now_ns)[0]
@@ -117,11 +120,9 @@ class ImaginedRobot:
         order = [self._names[group].index(name) for name in names]
         self._held[np.array(self._where[group])[order]] = values
 
-    def _follow(
-        self, command: TrajectoryCommand, now_ns: int, measured: Mapping[str, float]
-    ) -> None:
+    def _follow(self, command: TrajectoryCommand, now_ns: int) -> None:
         arm = self._arms[command.group]
-        model = arm.activate(now_ns, measured)
+        model = arm.model or arm.activate(now_ns, self._measured())
         model.sample(now_ns)
         rejection = model.accept(command, now_ns)
         self.sent += 1

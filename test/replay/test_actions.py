@@ -16,7 +16,7 @@ from bags import (
 
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import BagError
-from pizero_ros.replay.action_topics import find_actions
+from pizero_ros.replay.action_topics import RELATIVE, find_actions
 from pizero_ros.replay.bag import open_bag
 
 STEPS = 30
@@ -183,3 +183,17 @@ def test_order_of_joints_is_that_of_the_embodiment(tmp_path, robot):
 
     found = actions(tmp_path, robot, reordered())
     np.testing.assert_array_equal(found.at(moments(3))[0], commanded(3))
+
+
+def test_actions_that_are_steps_are_pointed_out(tmp_path, robot):
+    def stepping():
+        types = Types()
+        for topic, msgtype, time_ns, message in demonstration(STEPS):
+            if topic == '/demo/action':
+                step = (time_ns - START_NS) // PERIOD_NS
+                moved = measured(step + 1) - measured(step)
+                yield topic, msgtype, time_ns, types.joints(time_ns, JOINTS, moved)
+            else:
+                yield topic, msgtype, time_ns, message
+
+    assert actions(tmp_path, robot, stepping()).words == f'/demo/action; {RELATIVE}'
