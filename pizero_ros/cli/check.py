@@ -37,17 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pizero_ros.embodiment.load import load_embodiment
 
     embodiment = load_embodiment(arguments.embodiment) if arguments.embodiment else None
-    try:
-        bundle = open_bundle(arguments.bundle)
-    except BundleError as error:
-        findings = [Finding('error', 'bundle', str(error))]
-    else:
-        findings = list(_integrity(bundle))
-        if embodiment is not None:
-            findings += examine(bundle, embodiment)
-        findings += _statistics(bundle, embodiment)
-        if not _failed(findings):
-            findings += _runs(bundle, embodiment, arguments)
+    findings = _examine(arguments, embodiment)
     _print(findings)
     failed = _failed(findings)
     write_json(
@@ -63,6 +53,27 @@ def run(arguments: argparse.Namespace) -> int:
         },
     )
     return FINDING if failed else SUCCESS
+
+
+def _examine(arguments: argparse.Namespace, embodiment: Embodiment | None) -> list[Finding]:
+    """Look at the folder, whatever kind of policy is in it."""
+    from pizero_ros.cli.check_foreign import examine_folder
+    from pizero_ros.policy.foreign.bundle import is_foreign
+
+    try:
+        if is_foreign(arguments.bundle):
+            neutral = _neutral(embodiment, 'check') if embodiment else None
+            return examine_folder(arguments, embodiment, neutral)
+        bundle = open_bundle(arguments.bundle)
+    except BundleError as error:
+        return [Finding('error', 'bundle', str(error))]
+    findings = list(_integrity(bundle))
+    if embodiment is not None:
+        findings += examine(bundle, embodiment)
+    findings += _statistics(bundle, embodiment)
+    if not _failed(findings):
+        findings += _runs(bundle, embodiment, arguments)
+    return findings
 
 
 def _integrity(bundle: Bundle) -> Iterator[Finding]:

@@ -25,8 +25,8 @@ from pizero_ros.strict_yaml import Fields, parse_yaml
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FILE_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
-_SHA256 = re.compile(r'[0-9a-f]{64}')
+FILE_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
+SHA256 = re.compile(r'[0-9a-f]{64}')
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -54,6 +54,7 @@ def read_manifest(path: Path) -> Manifest:
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError.at(path, '', found=str(error), expected='a readable file') from None
     fields = parse_yaml(text, str(path), BundleError)
+    _refuse_chunk_policy(path, fields)
     _check_schema(fields)
     _check_seal(path, text)
     model_only = fields.boolean('model_only')
@@ -83,6 +84,19 @@ def read_manifest(path: Path) -> Manifest:
         check_semantics(semantics, model, fields.document)
     fields.document.check()
     return manifest
+
+
+def _refuse_chunk_policy(path: Path, fields: Fields) -> None:
+    """Say what a folder of that kind is for, before its keys are complained about."""
+    if fields.has('kind'):
+        raise BundleError.at(
+            path,
+            'kind',
+            found='a policy of another kind than π0',
+            expected='a π0 bundle, whose manifest has no such key',
+            remedy='If it is a chunk policy (kind: onnx_chunk), `pizero replay` evaluates it and '
+            '`pizero check` examines it; no robot runs it.',
+        )
 
 
 def _check_schema(fields: Fields) -> None:
@@ -185,11 +199,11 @@ def _files(fields: Fields) -> dict[str, FileEntry]:
     files = {}
     for name in names:
         entry = fields.mapping(name)
-        if not _FILE_NAME.fullmatch(name):
+        if not FILE_NAME.fullmatch(name):
             fields.report(name, found=repr(name), expected='the name of a file in the bundle')
         files[name] = FileEntry(
             size=entry.integer('size', minimum=0),
-            sha256=entry.text('sha256', pattern=_SHA256, expected='64 hexadecimal digits'),
+            sha256=entry.text('sha256', pattern=SHA256, expected='64 hexadecimal digits'),
         )
     return files
 

@@ -144,6 +144,11 @@ def _schema(bundle):
     path.write_text(yaml.safe_dump(content | {'schema': 2}))
 
 
+def _chunk_policy(bundle):
+    path = bundle / 'policy.yaml'
+    path.write_text('schema: 1\nkind: onnx_chunk\nname: act\n')
+
+
 def _unproven(bundle):
     path = bundle / 'parity.json'
     path.write_text(json.dumps({}))
@@ -158,6 +163,7 @@ def _unproven(bundle):
         (lambda b: (b / 'policy.yaml').unlink(), ['policy.yaml']),
         (lambda b: (b / 'notes.txt').touch(), ['notes.txt', 'does not list']),
         (_schema, ['policy.yaml', 'schema', '2', '1']),
+        (_chunk_policy, ['policy.yaml', 'kind', 'a π0 bundle', 'no robot runs it']),
         (_unproven, ['parity.json']),
         (shutil.rmtree, ['a bundle folder', 'pizero export']),
     ],
