@@ -79,13 +79,18 @@ def rms(values: Floats) -> Floats:
 def undefined(predicted: Floats, recorded: Floats) -> int:
     """Count recorded values that a source lacks in joints that it otherwise predicts.
 
+    Steps of chunks behind the last one that it ever gives are beyond its horizon, and not lacking.
+
     Args:
         predicted: float64 [..., J].
         recorded: float64, the same shape.
     """
     given = np.isfinite(predicted)
     predicts = given.reshape(-1, predicted.shape[-1]).any(axis=0)
-    return int((np.isfinite(recorded) & ~given & predicts).sum())
+    lacking = np.isfinite(recorded) & ~given & predicts
+    if lacking.ndim == 3 and given.any():
+        lacking = lacking[:, : 1 + int(np.flatnonzero(given.any(axis=(0, 2)))[-1])]
+    return int(lacking.sum())
 
 
 def overlaps(observed_ns: Integers, predicted: Floats, rate_hz: float) -> Floats:

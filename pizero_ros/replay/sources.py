@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class Answer:
-    """A chunk, and the same in raw units."""
+    """A chunk, and the same in raw units at the steps of the robot."""
 
     def __init__(self, chunk: ActionChunk, raw: Floats) -> None:
-        """Hold both; ``raw`` is float64 [H, J]."""
+        """Hold both; ``raw`` is float64 [H of the robot, J], NaN behind the chunk's end."""
         self.chunk = chunk
         self.raw = raw
 
@@ -54,6 +54,8 @@ class PolicySource:
         self._predictor = predictor
         self._noise = noise
         self._raw = RawActions(embodiment)
+        self._times_s = np.arange(embodiment.horizon) / embodiment.rate_hz
+        self._rate_hz = embodiment.rate_hz
         self.durations_s: list[Mapping[str, float]] = []
 
     def __call__(
@@ -67,7 +69,21 @@ class PolicySource:
         self._predictor.noise = self._noise
         chunk = self._predictor(observation, sequence, epoch, leftover)
         self.durations_s.append(chunk.durations_s)
-        return Answer(chunk, self._raw.raw(chunk.actions))
+        return Answer(chunk, self._on_steps(self._raw.raw(chunk.actions), chunk.rate_hz))
+
+    def _on_steps(self, raw: Floats, rate_hz: float) -> Floats:
+        """Return a chunk at the steps of the robot: NaN behind its end, cut behind theirs."""
+        steps = len(self._times_s)
+        if rate_hz != self._rate_hz:
+            known_s = np.arange(len(raw)) / rate_hz
+            within = self._times_s <= known_s[-1] + 1e-9
+            found = np.full((steps, raw.shape[1]), np.nan)
+            for column, values in enumerate(raw.T):
+                found[within, column] = np.interp(self._times_s[within], known_s, values)
+            return found
+        if len(raw) >= steps:
+            return raw[:steps]
+        return np.concatenate([raw, np.full((steps - len(raw), raw.shape[1]), np.nan)])
 
 
 class Baseline:

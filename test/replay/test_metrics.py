@@ -200,3 +200,12 @@ def test_jerk_counts_only_inside_motion_and_where_both_are_known():
 def test_three_moments_have_no_jerk():
     ours, theirs = jerks(np.zeros((3, 2)), np.zeros((3, 2)), np.ones(3, bool), 10.0)
     assert ours.shape == theirs.shape == (0, 2)
+
+
+def test_steps_behind_a_short_horizon_are_not_undefined():
+    recorded = np.zeros((2, 4, 1))
+    predicted = np.zeros((2, 4, 1))
+    predicted[:, 2:] = np.nan
+    assert undefined(predicted, recorded) == 0
+    predicted[1, 0] = np.nan
+    assert undefined(predicted, recorded) == 1
