@@ -28,7 +28,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['pizero_ros', 'pizero_ros.*']),
-    package_data={'pizero_ros': ['py.typed', 'demo/*.html']},
+    package_data={'pizero_ros': ['py.typed', '**/*.html', '**/*.css', '**/*.js']},
     data_files=share('config'),
     install_requires=[
         'argcomplete>=3',
@@ -44,6 +44,7 @@ setup(
     extras_require={
         'cpu': ['onnxruntime>=1.23'],
         'gpu': ['onnxruntime-gpu>=1.23'],
+        'ray': ['ray>=2.9'],
         'sim': ['mujoco>=3.3'],
         'tokenizer': ['sentencepiece>=0.2', 'tokenizers>=0.20'],
         'train': ['torch>=2.6', 'onnx>=1.17', 'onnxscript>=0.5', 'safetensors>=0.4'],

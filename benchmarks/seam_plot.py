@@ -13,6 +13,7 @@ from seam_replay import BLEND, DISCARD, SAMPLE_NS, SKIPPED_NS, replay
 from seam_ways import PointAtOnce, Scheduled, WholeAtObservation, WholeOnArrival
 
 from pizero_ros.control.seam import SeamFade
+from pizero_ros.page.drawing import STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,17 +32,6 @@ FURTHEST = 65.0
 
 FASTEST = 4.0
 """Height of the speed panels, rad/s; the title says what goes beyond."""
-
-_STYLE = {
-    'font.family': 'sans-serif',
-    'font.size': 8.5,
-    'axes.titlesize': 9,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.linewidth': 0.6,
-    'xtick.major.width': 0.6,
-    'ytick.major.width': 0.6,
-}
 
 
 class _Panel(NamedTuple):
@@ -75,7 +65,7 @@ def draw(path: Path, setting: Setting) -> None:
     """
     setting = replace(setting, seconds=SHOWN_S)
     rows = panels()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.5, 1.5 * len(rows)), layout='constrained')
         grid = figure.subplots(len(rows), 2, sharex=True)
         for panel, axes in zip(rows, grid, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from pizero_ros.demo.metrics import joint_unit
+from pizero_ros.page.drawing import INK, PAGE_STYLE, svg_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,30 +23,11 @@ if TYPE_CHECKING:
 MEASURED = '#2a78d6'
 COMMANDED = '#e0672b'
 ARRIVAL = '#8d95a0'
-_INK = '#010203'
-"""Stands for the page's text colour and becomes it in the SVG, which then follows the theme."""
 
 _COLUMNS = 4
 _PANEL_WIDTH, _PANEL_HEIGHT = 3.0, 1.55
 _LEAST_SPAN = 0.02
 """Smallest height of a panel in the joint's unit: noise of a joint at rest is not blown up."""
-
-_STYLE = {
-    'svg.fonttype': 'none',
-    'font.family': 'sans-serif',
-    'font.size': 8.5,
-    'axes.titlesize': 9,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.linewidth': 0.6,
-    'xtick.major.width': 0.6,
-    'ytick.major.width': 0.6,
-    'text.color': _INK,
-    'axes.edgecolor': _INK,
-    'axes.labelcolor': _INK,
-    'xtick.color': _INK,
-    'ytick.color': _INK,
-}
 
 
 def joints_figure(recording: Recording, embodiment: Embodiment, window: Window) -> str:
@@ -77,7 +58,7 @@ def base_figure(recording: Recording, embodiment: Embodiment, window: Window) ->
     def draw(axes: Any, group: ActionGroup, joint: ActionJoint) -> None:
         _line(axes, recording.velocities, joint.name, window, MEASURED, 2.0)
         _line(axes, recording.base_commands, joint.name, window, COMMANDED, 1.0, steps=True)
-        axes.axhline(0, color=_INK, linewidth=0.4, alpha=0.4)
+        axes.axhline(0, color=INK, linewidth=0.4, alpha=0.4)
 
     return _panels(panels, draw)
 
@@ -115,7 +96,7 @@ def _joint_panel(
 def _panels(panels: Sequence[tuple[ActionGroup, ActionJoint]], draw: Any) -> str:
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PAGE_STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.05, wspace=0.03)
         size = (_COLUMNS * _PANEL_WIDTH, rows * _PANEL_HEIGHT + 0.25)
         figure = Figure(figsize=size, layout=layout)
@@ -133,10 +114,7 @@ def _panels(panels: Sequence[tuple[ActionGroup, ActionJoint]], draw: Any) -> str
             if number + _COLUMNS >= len(panels):
                 axes.set_xlabel('time [s]')
                 axes.tick_params(labelbottom=True)
-        output = io.StringIO()
-        figure.savefig(output, format='svg', transparent=True, metadata={'Date': None})
-    svg = output.getvalue()
-    return svg[svg.index('<svg') :].replace(_INK, 'currentColor')
+    return svg_text(figure)
 
 
 def _line(

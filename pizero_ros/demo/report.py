@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pizero_ros.demo.figures import base_figure, joints_figure
 from pizero_ros.demo.results import LATENCY_PHASES, SCHEMA_VERSION, robot_json
 from pizero_ros.demo.verdict import failures, warnings
+from pizero_ros.page.pictures import jpeg_base64
+from pizero_ros.page.templates import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import numpy as np
-    import numpy.typing as npt
 
     from pizero_ros.demo.metrics import Window
     from pizero_ros.demo.recording import Recording
@@ -28,8 +24,6 @@ if TYPE_CHECKING:
     from pizero_ros.embodiment.schema import Embodiment
 
 TEMPLATE = 'report.html'
-_PICTURE_WIDTH = 320
-_JPEG_QUALITY = 85
 
 _PHASE_NOTES = {
     'ros': 'newest camera or joint stamp to the start of preprocessing',
@@ -84,21 +78,17 @@ def report_json(results: Sequence[RobotResult], facts: Facts) -> dict[str, Any]:
 
 def report_html(sections: Sequence[RobotSection], facts: Facts) -> str:
     """Return the page: one file, nothing loaded from elsewhere."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {'number': _number, 'ms': _milliseconds}
     robots = [_section(each) for each in sections]
-    return environment.get_template(TEMPLATE).render(
-        robots=robots,
-        passed=bool(robots) and not any(robot['failures'] for robot in robots),
-        facts=facts,
-        phases=LATENCY_PHASES,
-        phase_notes=_PHASE_NOTES,
+    return (
+        environment(Path(__file__).parent)
+        .get_template(TEMPLATE)
+        .render(
+            robots=robots,
+            passed=bool(robots) and not any(robot['failures'] for robot in robots),
+            facts=facts,
+            phases=LATENCY_PHASES,
+            phase_notes=_PHASE_NOTES,
+        )
     )
 
 
@@ -124,7 +114,7 @@ def _section(section: RobotSection) -> dict[str, Any]:
                 'stream': stream,
                 'pictures': [
                     {
-                        'data': _jpeg(rgb),
+                        'data': jpeg_base64(rgb),
                         'at_s': (stamp_ns - section.window.start_ns) * 1e-9,
                         'size': f'{rgb.shape[1]} × {rgb.shape[0]}',
                     }
@@ -137,29 +127,3 @@ def _section(section: RobotSection) -> dict[str, Any]:
         'base_svg': Markup(base_figure(recording, section.embodiment, section.window)),
         'latency_scale': max((each['p95'] for each in latency.values()), default=0.0) or 1.0,
     }
-
-
-def _jpeg(rgb: npt.NDArray[np.uint8]) -> str:
-    if rgb.shape[1] > _PICTURE_WIDTH:
-        height = round(rgb.shape[0] * _PICTURE_WIDTH / rgb.shape[1])
-        rgb = cv2.resize(rgb, (_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    _, encoded = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), quality)
-    return base64.b64encode(encoded.tobytes()).decode('ascii')
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    """Write a number with ``digits`` significant digits, and nothing as a dash."""
-    if value is None:
-        return '–'
-    if value == 0:
-        return '0'
-    return f'{value:.{digits}g}' if abs(value) < 10**digits else f'{value:.0f}'
-
-
-def _milliseconds(value: float | None) -> str:
-    if value is None:
-        return '–'
-    return (
-        f'{value:.0f}' if value >= 99.95 else f'{value:.1f}' if value >= 0.95 else f'{value:.2f}'
-    )

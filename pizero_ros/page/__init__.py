@@ -1,0 +1,1 @@
+"""What reports are made of: one HTML file each, which loads nothing from elsewhere."""

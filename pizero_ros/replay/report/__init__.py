@@ -1,0 +1,1 @@
+"""The page, the pictures and the files that an evaluation leaves for people."""
