@@ -33,12 +33,11 @@ from std_srvs.srv import SetBool, Trigger
 from pizero_ros.demo.installation import environment, executables, free_domain
 from pizero_ros.demo.processes import ros_arguments
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.nodes.messages import MESSAGE_TYPES
+from pizero_ros.nodes.command_types import MESSAGE_TYPES
 from pizero_ros.observation.intake import stamp_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
     Process = subprocess.Popen[bytes]
 
@@ -116,12 +115,7 @@ class Rig:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for process, _ in reversed(self._processes):
             self.stop(process)
         self._executor.shutdown()

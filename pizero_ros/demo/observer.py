@@ -34,14 +34,12 @@ from pizero_ros.demo.recording import (
 from pizero_ros.demo.stages import POLICY, ROBOT
 from pizero_ros.errors import ObservationError
 from pizero_ros.msg import ActionChunk, PolicyStatus
-from pizero_ros.nodes.messages import MESSAGE_TYPES
+from pizero_ros.nodes.command_types import MESSAGE_TYPES
 from pizero_ros.nodes.replay_node import message_class
 from pizero_ros.observation.images import decode_compressed, decode_image, orient
 from pizero_ros.observation.intake import odometry_values, stamp_ns
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rclpy.task import Future
     from trajectory_msgs.msg import JointTrajectory
 
@@ -112,12 +110,7 @@ class Observer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._executor.shutdown()
         self._thread.join()
         self._node.destroy_node()

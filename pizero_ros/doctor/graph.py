@@ -92,6 +92,11 @@ class Graph:
         topics = self._node.get_topic_names_and_types()
         return sorted(t for t, kinds in topics if kind in kinds and any(self._others(look(t))))
 
+    def everything(self) -> object:
+        """Return all that has been discovered, to tell whether anything comes or goes."""
+        topics = self._node.get_topic_names_and_types()
+        return topics, self._node.get_service_names_and_types(), self.nodes()
+
     def nodes(self) -> list[str]:
         """Return the full names of the other nodes."""
         pairs = self._node.get_node_names_and_namespaces()

@@ -23,9 +23,9 @@ from pizero_ros.doctor.judge_parameters import PARAMETERS
 from pizero_ros.doctor.watch import WatchedAssembler, streams
 from pizero_ros.embodiment.schema import GRIPPER_ACTIONS, Camera
 from pizero_ros.msg import PolicyStatus
+from pizero_ros.nodes.command_types import MESSAGE_TYPES
 from pizero_ros.nodes.commands import RELIABLE
 from pizero_ros.nodes.events import NO_SUBSCRIPTION_EVENTS
-from pizero_ros.nodes.messages import MESSAGE_TYPES
 from pizero_ros.nodes.sensors import STATES, Sensors
 
 if TYPE_CHECKING:
@@ -129,6 +129,14 @@ class Listening:
             self._look_at = now + LOOK_PERIOD_S
             self._assembler.look(self._now_ns())
 
+    def waits(self) -> bool:
+        """Tell whether a publisher has sent nothing, or who takes commands not answered."""
+        return any(map(self._is_silent, streams(self._embodiment))) or any(
+            self._parameters.values(each.node) is None
+            for group in self._embodiment.actions
+            for each in self._takers(group)
+        )
+
     # Facts
 
     @property
@@ -142,8 +150,7 @@ class Listening:
         status = {each.topic: each for each in self._assembler.status(now_ns)}
         facts = []
         for stream in streams(self._embodiment):
-            topic, kind = stream.topic, _type_of(stream)
-            qos = qos_profile_sensor_data if isinstance(stream, Camera) else STATES
+            topic, kind, qos = stream.topic, _type_of(stream), _qos_of(stream)
             publishers = self._graph.publishers(topic, qos)
             heard = any(each.type == kind for each in publishers)
             facts.append(
@@ -192,6 +199,13 @@ class Listening:
             status.embodiment,
             {topic: fault for topic, fault in faults if fault},
         )
+
+    def _is_silent(self, stream: Camera | StateSource) -> bool:
+        """Tell whether a stream that fits has brought nothing."""
+        if self._assembler.records[stream.topic].received:
+            return False
+        publishers = self._graph.publishers(stream.topic, _qos_of(stream))
+        return any(each.type == _type_of(stream) and not each.mismatch for each in publishers)
 
     def _taken(self, topic: str, qos: QoSProfile) -> bool | None:
         """Tell whether the policy node listens, None as long as it has no reason to."""
@@ -270,6 +284,10 @@ def _type_of(stream: Camera | StateSource) -> str:
     return (
         'nav_msgs/msg/Odometry' if stream.interface == 'odometry' else 'sensor_msgs/msg/JointState'
     )
+
+
+def _qos_of(stream: Camera | StateSource) -> QoSProfile:
+    return qos_profile_sensor_data if isinstance(stream, Camera) else STATES
 
 
 def _type_of_commands(group: ActionGroup) -> str:

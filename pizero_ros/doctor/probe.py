@@ -30,13 +30,18 @@ from pizero_ros.observation.intake import stamp_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from pizero_ros.embodiment.schema import Embodiment
 
-SHORTEST_S, LONGEST_S = 1.0, 2.0
-"""DDS finds a local peer within the first; the second is for a busy network, and for what is
-not there."""
+SHORTEST_S = 1.0
+"""DDS finds a local peer within it."""
+
+SETTLED_S = 3.5
+"""What is not there by now, after so long without news, is missing. Announcements may be lost on a
+busy machine or network; Fast DDS repeats them every 3 s (``leaseDuration_announcementperiod``)."""
+
+LONGEST_S = 10.0
+"""For a graph on which others come and go all the time."""
 
 POLICY_PARAMETERS = frozenset({'embodiment', 'bundle', 'use_sim_time', 'scheduling', 'dry_run'})
 STATUS_TYPE = 'pizero_ros/msg/PolicyStatus'
@@ -86,12 +91,7 @@ class Probe:
     def __enter__(self) -> Probe:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._executor.shutdown()
         self._node.destroy_node()
         self._context.try_shutdown()
@@ -101,21 +101,26 @@ class Probe:
         embodiment: Embodiment | None = None,
         progress: Callable[[float], None] = lambda share: None,
     ) -> None:
-        """Wait until the graph is known, and look for a policy node.
+        """Wait until everything is there or nothing more comes, and look for a policy node.
 
         Args:
             embodiment: Whose topics to wait for; None waits for a policy node.
             progress: Called often with the share done, 0 to 1.
         """
-        since = time.monotonic()
+        since = news_at = time.monotonic()
+        known: object = None
         while (elapsed := time.monotonic() - since) < LONGEST_S:
             self._executor.spin_once(timeout_sec=0.02)
             progress(elapsed / LONGEST_S)
             self._find_policy()
+            if (seen := self._graph.everything()) != known:
+                known, news_at = seen, time.monotonic()
             waiting = self._asked is not None and self.policy_parameters is None
             # A publisher of /clock may be one that never ticks: that is the system clock.
             waiting |= bool(self._node.count_publishers('/clock')) and not self._ticks
             if elapsed > SHORTEST_S and not waiting and self._complete(embodiment):
+                return
+            if time.monotonic() - news_at > SETTLED_S:
                 return
 
     def gather(
@@ -128,7 +133,7 @@ class Probe:
 
         Args:
             embodiment: What the robot is expected to be.
-            seconds: How long to listen.
+            seconds: How long to listen, once everybody who is there has been heard.
             progress: Called often with the share done, 0 to 1.
         """
         simulated = self._simulated()
@@ -139,14 +144,21 @@ class Probe:
         absolute = self._absolute(embodiment)
         listening = Listening(self._node, self._graph, absolute, self.policies, now_ns)
         ticks, since = self._ticks, time.monotonic()
-        while (elapsed := time.monotonic() - since) < seconds:
+        heard_at: float | None = None
+        while True:
+            now = time.monotonic()
+            if heard_at is None and (now > since + SETTLED_S or not listening.waits()):
+                heard_at = now
+            share = 0.0 if heard_at is None else (now - heard_at) / seconds
+            if share >= 1.0:
+                break
             self._executor.spin_once(timeout_sec=0.02)
             self._find_policy()
-            listening.poll(elapsed / seconds)
-            progress(elapsed / seconds)
+            listening.poll(share)
+            progress(share)
         clocks = self._graph.publishers('/clock', _CLOCK)
         return Facts(
-            listened_s=elapsed,
+            listened_s=now - since,
             domain=self._context.get_domain_id(),
             inputs=listening.inputs(),
             looks=listening.looks,

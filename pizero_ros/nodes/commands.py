@@ -8,8 +8,9 @@ from rclpy.qos import QoSProfile
 
 from pizero_ros.control.commands import GripperGoal
 from pizero_ros.embodiment.schema import GRIPPER_ACTIONS
+from pizero_ros.nodes.command_types import MESSAGE_TYPES
 from pizero_ros.nodes.gripper_actions import GripperAction
-from pizero_ros.nodes.messages import MESSAGE_TYPES, command_message
+from pizero_ros.nodes.messages import command_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -16,8 +16,6 @@ from pizero_ros.control.workspace import PlanarPose
 from pizero_ros.msg import ActionChunk as ActionChunkMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     import numpy.typing as npt
     from nav_msgs.msg import Odometry
@@ -34,14 +32,6 @@ QUATERNION_TOLERANCE = 1e-2
 
 GRIPPER_LEAD_NS = 100_000_000
 """A gripper goal is a step; its controller gets this long to reach it, as a ramp."""
-
-MESSAGE_TYPES: Mapping[str, type] = {
-    'joint_trajectory': JointTrajectory,
-    'twist': Twist,
-    'twist_stamped': TwistStamped,
-    'float64_multi_array': Float64MultiArray,
-}
-"""Wire type of an action group, by the embodiment's ``message`` key."""
 
 
 def time_message(stamp_ns: int) -> Time:
@@ -175,6 +165,9 @@ def chunk_message(
         group_sizes=array('I', [len(group.joints) for group in embodiment.actions]),
         joint_names=[joint.name for joint in joints],
         joint_indices=array('I', [joint.index for joint in joints]),
+        streams=list(observation.stamps_ns),
+        stream_stamps=[time_message(stamp) for stamp in observation.stamps_ns.values()],
+        leftover_steps=chunk.leftover_steps,
         inference_s=sum(chunk.durations_s.values()),
         newest_age_s=(now_ns - observation.stamp_ns) * 1e-9,
         oldest_age_s=(now_ns - observation.oldest_ns) * 1e-9,

@@ -9,23 +9,18 @@ exit code 1.
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
-import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
@@ -37,66 +32,37 @@ from pizero_ros.control.seam import SeamFade
 from pizero_ros.control.supervision import Supervisor
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import PizeroError
-from pizero_ros.msg import ActionChunk as ActionChunkMessage
-from pizero_ros.msg import PolicyStatus
 from pizero_ros.nodes import parameters
 from pizero_ros.nodes.commands import CommandPublishers
 from pizero_ros.nodes.control_messages import require_control_msgs
-from pizero_ros.nodes.events import NO_PUBLISHER_EVENTS
 from pizero_ros.nodes.fault_injection import parse_injection
+from pizero_ros.nodes.lifecycle import RobustLifecycleNode, reported
 from pizero_ros.nodes.loading import load_predictor
-from pizero_ros.nodes.messages import chunk_message
-from pizero_ros.nodes.policy_loop import Outcome, PolicyLoop
-from pizero_ros.nodes.reporting import (
-    Snapshot,
-    Tally,
-    diagnostics_message,
-    status_message,
-)
+from pizero_ros.nodes.policy_loop import PolicyLoop
+from pizero_ros.nodes.reporter import LATCHED, Doing, Reporter
 from pizero_ros.nodes.sensors import Sensors
 from pizero_ros.nodes.signals import stop_on_signals
 from pizero_ros.nodes.speed_input import SpeedInput
 from pizero_ros.observation.assembler import ObservationAssembler
 from pizero_ros.policy.memory import naming_memory
-from pizero_ros.policy.noise import ContinuousNoise, GaussianNoise
+from pizero_ros.policy.noise import make_noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from lifecycle_msgs.srv import ChangeState
 
     from pizero_ros.control.commands import Command
     from pizero_ros.observation.observation import Frame
     from pizero_ros.policy.noise import NoiseSource
 
-    Transition = Callable[['PolicyNode', LifecycleState], TransitionCallbackReturn]
-
 Owned = TypeVar('Owned')
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STATUS_PERIOD_S = 1.0
-THROTTLE_S = 2.0
-"""The same kind of intervention is logged at most this often; all are counted."""
 
 FLUSH = Duration(seconds=1.0)
 """How long an exiting node waits for the controllers to acknowledge the last hold."""
 
 
-def _reported(transition: Transition) -> Transition:
-    """Log what a transition raises: rclpy makes an ERROR of it without a word."""
-
-    @functools.wraps(transition)
-    def reporting(node: PolicyNode, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return transition(node, state)
-        except Exception:
-            node.get_logger().fatal(f'{transition.__name__} failed\n{traceback.format_exc()}')
-            raise
-
-    return reporting
-
-
-class PolicyNode(LifecycleNode):
+class PolicyNode(RobustLifecycleNode):
     """See the module's docstring; parameters are in ``parameters.DECLARATIONS``."""
 
     def __init__(self, **options: object) -> None:
@@ -106,18 +72,11 @@ class PolicyNode(LifecycleNode):
         self._prompt = ''
         self._enabled = True
         self._active = False
-        self._hold_kind = self._hold_reason = ''
         self._fault = ''
-        self._told: tuple[int, str] | None = None
-        self._logged_s: dict[str, float] = {}
         self.failed_to_start = False
         self._loop: PolicyLoop | None = None
         self._entities: list[tuple[Callable[[Any], object], Any]] = []
         self.add_on_set_parameters_callback(self._on_parameters)
-        # rclpy raises out of this service, and so out of spin, when the transition asked for does
-        # not exist from here: under a moving robot, a mistyped request would end the process.
-        service = self._service_change_state
-        service.callback = functools.partial(self._change_state, service.callback)
         if self.get_parameter('autostart').value:
             self._autostart = self.create_timer(
                 0.0, self._start_by_itself, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -125,7 +84,7 @@ class PolicyNode(LifecycleNode):
 
     # Lifecycle
 
-    @_reported
+    @reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, check, warm up, subscribe."""
         try:
@@ -137,14 +96,14 @@ class PolicyNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         return super().on_configure(state)
 
-    @_reported
+    @reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start inference; the robot moves from the first chunk that passes the safety gate."""
         result = super().on_activate(state)
-        self._tally = Tally()
-        self._fault = self._hold_kind = self._hold_reason = ''
+        self._fault = ''
+        self._reporter.start()
         self._commander.reset()
-        self._supervisor.start(self._tally, self._now_ns())
+        self._supervisor.start(self._reporter.tally, self._now_ns())
         self._active = True
         self._predictor.noise = self._new_noise()
         self._loop = self._new_loop()
@@ -154,27 +113,27 @@ class PolicyNode(LifecycleNode):
         self._publish_status()
         return result
 
-    @_reported
+    @reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Hold, then stop."""
         self._halt()
         self._publish_status()
         return super().on_deactivate(state)
 
-    @_reported
+    @reported
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release the bundle and all interfaces."""
         self._release()
         return super().on_cleanup(state)
 
-    @_reported
+    @reported
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Hold if active, release everything."""
         self._halt()
         self._release()
         return super().on_shutdown(state)
 
-    @_reported
+    @reported
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Hold if active, release everything, and allow a new configure."""
         self._halt()
@@ -194,19 +153,6 @@ class PolicyNode(LifecycleNode):
             and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
         )
 
-    def _change_state(
-        self,
-        change: Callable[[ChangeState.Request, ChangeState.Response], ChangeState.Response],
-        request: ChangeState.Request,
-        response: ChangeState.Response,
-    ) -> ChangeState.Response:
-        try:
-            return change(request, response)
-        except rclpy_implementation.RCLError as error:
-            self.get_logger().error(str(error))
-            response.success = False
-            return response
-
     def _configure(self) -> None:
         chosen = parameters.read(self)
         injected = parse_injection(chosen.fault_injection, self.get_fully_qualified_name())
@@ -218,9 +164,7 @@ class PolicyNode(LifecycleNode):
         self._embodiment = embodiment
         self._injected = injected
         self._predictor = load_predictor(chosen, embodiment, self.get_logger(), injected)
-        untrained = self._predictor.policy.bundle.manifest.untrained
-        self._continuous = chosen.noise == 'continuous' or (chosen.noise == 'auto' and untrained)
-        self._noise_seed = chosen.noise_seed
+        self._noise_kind, self._noise_seed = chosen.noise, chosen.noise_seed
         self._assembler = ObservationAssembler(embodiment)
         trained_prefix = chosen.rtc_prefix_is_trained
         self._commander = Commander(
@@ -242,9 +186,8 @@ class PolicyNode(LifecycleNode):
             inference_timeout_s=chosen.inference_timeout_s,
             replay=chosen.replay,
             publish=self._publish,
-            because=self._because,
+            because=lambda kind, text: self._reporter.because(kind, text),
         )
-        self._tally = Tally()
         self._create_interfaces()
 
     def _create_interfaces(self) -> None:
@@ -279,15 +222,18 @@ class PolicyNode(LifecycleNode):
             goal_unsent=lambda group: self._commander.resend(group),
         )
         self._own(self._commands, lambda commands: commands.destroy())
-        self._chunks = self._own(
-            self._reporter(ActionChunkMessage, '~/chunk', 10), self.destroy_publisher
+        self._reporter = Reporter(
+            self,
+            embodiment,
+            self._assembler,
+            self._commander,
+            self._latch,
+            self._supervisor,
+            provider=self._predictor.policy.provider,
+            injected=self._injected,
+            now_ns=self._now_ns,
         )
-        self._status = self._own(
-            self._reporter(PolicyStatus, '~/status', LATCHED), self.destroy_publisher
-        )
-        self._diagnostics = self._own(
-            self._reporter(DiagnosticArray, '/diagnostics', 10), self.destroy_publisher
-        )
+        self._own(self._reporter, lambda reporter: reporter.destroy())
         self._own(self.create_service(SetBool, '~/enable', self._on_enable), self.destroy_service)
         self._own(self.create_timer(1.0 / embodiment.rate_hz, self._on_tick), self.destroy_timer)
         # Health is reported also while a simulated clock stands still.
@@ -299,9 +245,12 @@ class PolicyNode(LifecycleNode):
 
     def _new_noise(self) -> NoiseSource:
         """Start the noise anew with each activation, so that a run can be repeated."""
-        if self._continuous:
-            return ContinuousNoise(self._noise_seed, self._embodiment.rate_hz)
-        return GaussianNoise(self._noise_seed)
+        return make_noise(
+            self._noise_kind,
+            self._noise_seed,
+            self._embodiment.rate_hz,
+            untrained=self._predictor.untrained,
+        )
 
     def _new_loop(self) -> PolicyLoop:
         return PolicyLoop(
@@ -312,8 +261,8 @@ class PolicyNode(LifecycleNode):
             now_ns=self._now_ns,
             prompt=lambda: self._prompt,
             publish=self._publish,
-            finished=self._on_finished,
-            refused=self._on_refused,
+            finished=lambda outcome: self._reporter.finished(outcome),
+            refused=lambda kind, text: self._reporter.refused(kind, text),
             failed=self._on_failed,
         )
 
@@ -347,7 +296,7 @@ class PolicyNode(LifecycleNode):
                     self._enabled = request.data
                     self._commander.reset()
                     self._latch.release(self._commander.status())
-                    self._hold_kind = self._hold_reason = ''
+                    self._reporter.forget_reason()
                 self._wake()
             self._enabled = request.data
             self._publish_status()
@@ -382,73 +331,20 @@ class PolicyNode(LifecycleNode):
             return
         inferring_s = 0.0 if self._loop is None else self._loop.inferring_s
         self._supervisor.tick(self._now_ns(), enabled=self._enabled, inferring_s=inferring_s)
-        if self._told != (self._state()[0], self._hold_kind):
-            self._publish_status()
+        self._reporter.publish_change(self._doing())
 
     def _on_speed(self, factor: float) -> None:
         self._commander.scale_speed(factor, self._now_ns())
 
     def _on_goal_failed(self, group: str, reason: str, text: str) -> None:
         self._commander.note(group, reason, text)
-        self._warn(f'{group}.{reason}', f'{group}.{reason}: {text}')
+        self._reporter.warn(f'{group}.{reason}', f'{group}.{reason}: {text}')
 
     def _publish(self, commands: Iterable[Command]) -> bool:
         sending = self._enabled and self._active
         if sending:
             self._commands.publish(commands)
         return sending
-
-    def _because(self, kind: str, text: str) -> None:
-        """Note why the robot holds; the text may have numbers that change at every call."""
-        self._hold_kind, self._hold_reason = kind, text
-        self._warn(kind, f'holding, {kind}: {text}')
-
-    def _on_finished(self, outcome: Outcome) -> None:
-        """Count and record an inference; runs in the inference thread."""
-        decision, tally = outcome.decision, self._tally
-        tally.chunks_received += 1
-        tally.add_latency(outcome.durations_s)
-        period = self._embodiment.executed_steps / self._embodiment.rate_hz
-        if sum(outcome.chunk.durations_s.values()) > period:
-            tally.deadlines_missed += 1
-        tally.chunks_sent += outcome.sent
-        if decision.reason == 'accepted':
-            self._hold_kind = self._hold_reason = self._supervisor.late = ''
-        else:
-            tally.chunks_discarded += 1
-        if decision.reason == 'refused':
-            self._because('refused', '; '.join(each.text for each in decision.interventions))
-        elif decision.reason == 'late':
-            took = outcome.durations_s['stamp_to_command']
-            # The robot goes on to the end of what was published, and holds for this reason then.
-            late = f'a chunk came {took:.2f} s after its observation, all past'
-            self._supervisor.late = late
-            self._warn('late', late)
-        elif decision.reason == 'from_future':
-            ahead = (outcome.observation.stamp_ns - outcome.observed_at_ns) * 1e-9
-            late = (
-                f'the newest sensor stamp is {ahead:.3f} s in the future; synchronise the clocks, '
-                "or set 'stamp: receive'"
-            )
-            self._supervisor.late = late
-            self._warn('from_future', late)
-        for each in decision.interventions:
-            name = f'{each.group}.{each.reason}'
-            self._warn(name, f'safety gate, {name}: {each.text}')
-        self._chunks.publish(
-            chunk_message(
-                outcome.chunk,
-                outcome.observation,
-                self._embodiment,
-                now_ns=outcome.observed_at_ns,
-                sent=outcome.sent,
-                start_ns=outcome.decision.start_ns,
-            )
-        )
-
-    def _on_refused(self, kind: str, text: str) -> None:
-        self._tally.observations_refused += 1
-        self._because(kind, text)
 
     def _on_failed(self, error: Exception) -> None:
         """Hold for good: whatever raised may raise again with the robot in motion."""
@@ -457,12 +353,6 @@ class PolicyNode(LifecycleNode):
         with self._commander.in_order():
             self._publish(self._commander.stop(self._now_ns(), self._assembler.measured()))
         self._publish_status()
-
-    def _warn(self, kind: str, text: str) -> None:
-        now_s = time.monotonic()
-        if now_s - self._logged_s.get(kind, -THROTTLE_S) >= THROTTLE_S:
-            self._logged_s[kind] = now_s
-            self.get_logger().warning(text)
 
     def _halt(self) -> None:
         """Stop inference and leave the robot holding, its base at rest."""
@@ -477,46 +367,13 @@ class PolicyNode(LifecycleNode):
         self._commands.flush(FLUSH)
         self.get_logger().info('holding' if self._enabled else 'stopped; nothing was being sent')
 
-    # Reporting
-
-    def _state(self) -> tuple[int, str]:
-        """Return what the policy does, and why the robot holds if it does."""
-        if self._fault:
-            return PolicyStatus.STATE_FAULT, self._fault
-        if not self._active:
-            return PolicyStatus.STATE_INACTIVE, ''
-        if self._latch.reason:
-            return PolicyStatus.STATE_HOLDING, self._latch.reason
-        if not self._enabled:
-            return PolicyStatus.STATE_DRY_RUN, self._hold_reason
-        commander = self._commander.status()
-        if commander.sequence is None or commander.holding:
-            return (
-                PolicyStatus.STATE_HOLDING,
-                self._hold_reason or self._supervisor.late or 'no chunk yet',
-            )
-        return PolicyStatus.STATE_RUNNING, ''
+    # Plumbing
 
     def _publish_status(self) -> None:
-        state, reason = self._state()
-        self._told = state, self._hold_kind
-        now_ns = self._now_ns()
-        snapshot = Snapshot(
-            now_ns=now_ns,
-            state=state,
-            reason=reason,
-            embodiment=self._embodiment.name,
-            prompt=self._prompt,
-            provider=self._predictor.policy.provider,
-            tally=self._tally,
-            commander=self._commander.status(),
-            streams=self._assembler.status(now_ns),
-            injected=self._injected,
-        )
-        self._status.publish(status_message(snapshot))
-        self._diagnostics.publish(diagnostics_message(snapshot, self.get_name()))
+        self._reporter.publish_status(self._doing())
 
-    # Plumbing
+    def _doing(self) -> Doing:
+        return Doing(self._active, self._enabled, self._prompt, self._fault)
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
@@ -524,9 +381,6 @@ class PolicyNode(LifecycleNode):
     def _wake(self) -> None:
         if self._loop is not None:
             self._loop.wake()
-
-    def _reporter(self, kind: type, topic: str, qos: QoSProfile | int) -> Any:
-        return self.create_publisher(kind, topic, qos, event_callbacks=NO_PUBLISHER_EVENTS)
 
     def _own(self, entity: Owned, destroy: Callable[[Owned], object]) -> Owned:
         """Keep an interface until cleanup."""

@@ -10,7 +10,7 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from pizero_ros.nodes.messages import MESSAGE_TYPES
+from pizero_ros.nodes.command_types import MESSAGE_TYPES
 from pizero_ros.sim.controllers import CMD_VEL_TIMEOUT_NS
 
 if TYPE_CHECKING:

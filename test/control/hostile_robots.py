@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from robot_parts import group, joint, robot
+
 from pizero_ros.embodiment.schema import (
-    ActionGroup,
-    ActionJoint,
     Camera,
-    Embodiment,
     SpeedScaling,
     StateJoint,
     StateSource,
@@ -17,72 +16,29 @@ ODOMETRY = '/odom'
 JOINTS = '/joint_states'
 
 
-def _joint(name, index, **changes):
-    values = {
-        'scale': 1.0,
-        'offset': 0.0,
-        'sign': 1,
-        'position': (-3.0, 3.0),
-        'velocity': 2.0,
-        'acceleration': None,
-        'max_step': 0.5,
-    }
-    return ActionJoint(name=name, index=index, **{**values, **changes})
-
-
 def _arm(name='arm', *, first=0, joints=2, velocities=False, **changes):
-    members = [_joint(f'{name}_{i}', first + i, **changes) for i in range(joints)]
-    return _group(name, members, 'joint_trajectory', velocities=velocities)
-
-
-def _group(name, joints, output, **changes):
-    message = 'twist_stamped' if output == 'twist' else 'joint_trajectory'
-    values = {'velocities': False, 'deadband': 0.0, 'frame_id': '', 'topic': f'/{name}'}
-    return ActionGroup(
-        name=name, output=output, message=message, joints=tuple(joints), **{**values, **changes}
-    )
+    members = [joint(f'{name}_{i}', first + i, **changes) for i in range(joints)]
+    return group(name, members, 'joint_trajectory', velocities=velocities)
 
 
 def _base(first=0, **changes):
     axis = {'position': None, 'max_step': 1.0}
     joints = [
-        _joint('linear.x', first, velocity=0.8, acceleration=2.0, **axis),
-        _joint('linear.y', first + 1, velocity=0.6, acceleration=3.0, sign=-1, scale=0.5, **axis),
-        _joint('angular.z', first + 2, velocity=1.0, acceleration=4.0, **axis),
+        joint('linear.x', first, velocity=0.8, acceleration=2.0, **axis),
+        joint('linear.y', first + 1, velocity=0.6, acceleration=3.0, sign=-1, scale=0.5, **axis),
+        joint('angular.z', first + 2, velocity=1.0, acceleration=4.0, **axis),
     ]
-    return _group('base', joints, 'twist', **changes)
+    return group('base', joints, 'twist', **changes)
 
 
 def _gripper(name='gripper', first=0, deadband=0.1, position=(0.0, 1.0), joints=1):
-    members = [_joint(f'{name}_{i}', first + i, position=position) for i in range(joints)]
-    return _group(name, members, 'gripper', deadband=deadband)
-
-
-def _robot(*groups, state=(), cameras=(), **changes):
-    values = {
-        'rate_hz': 50.0,
-        'horizon': 50,
-        'executed_steps': 25,
-        'published_steps': 50,
-        'lead_steps': 2,
-    }
-    return Embodiment(
-        name='hostile',
-        description='',
-        source='hostile.yaml',
-        vector_dim=18,
-        cameras=tuple(cameras),
-        state=tuple(state),
-        actions=tuple(groups),
-        max_skew_s=0.1,
-        neutral={},
-        **{**values, **changes},
-    )
+    members = [joint(f'{name}_{i}', first + i, position=position) for i in range(joints)]
+    return group(name, members, 'gripper', deadband=deadband)
 
 
 def _odometry():
-    joint = StateJoint('linear.x', 14, 'velocity', 1.0, 0.0, 1, None)
-    return StateSource(ODOMETRY, 'odometry', 'header', 0.1, 50.0, (joint,))
+    forward = StateJoint('linear.x', 14, 'velocity', 1.0, 0.0, 1, None)
+    return StateSource(ODOMETRY, 'odometry', 'header', 0.1, 50.0, (forward,))
 
 
 def _speed(*, required):
@@ -90,7 +46,7 @@ def _speed(*, required):
 
 
 def _mobile(**changes):
-    return _robot(
+    return robot(
         _arm('left', acceleration=8.0),
         _arm('right', first=2, velocities=True),
         _base(4),
@@ -122,22 +78,22 @@ def _sensed():
         Camera('base', '/base', 'raw', True, 90, 'horizontal', 'header', 0.2, 30.0),
         Camera('wrist', '/wrist/compressed', 'compressed', False, 0, 'none', 'header', 0.2, 30.0),
     ]
-    return _robot(_arm(joints=3, acceleration=10.0), state=state, cameras=cameras)
+    return robot(_arm(joints=3, acceleration=10.0), state=state, cameras=cameras)
 
 
 ARMS = {
-    'plain': lambda: _robot(_arm()),
-    'accelerating': lambda: _robot(_arm(velocity=1.0, acceleration=8.0)),
-    'cubic': lambda: _robot(_arm(velocities=True)),
-    'cubic_accelerating': lambda: _robot(
+    'plain': lambda: robot(_arm()),
+    'accelerating': lambda: robot(_arm(velocity=1.0, acceleration=8.0)),
+    'cubic': lambda: robot(_arm(velocities=True)),
+    'cubic_accelerating': lambda: robot(
         _arm(velocities=True, velocity=1.0, acceleration=8.0, position=(-0.3, 0.3))
     ),
-    'narrow': lambda: _robot(
+    'narrow': lambda: robot(
         _arm(position=(-0.01, 0.015), acceleration=20.0, scale=0.01, sign=-1, offset=0.3),
         published_steps=10,
         executed_steps=5,
     ),
-    'slow_rate': lambda: _robot(
+    'slow_rate': lambda: robot(
         _arm(acceleration=1.0, max_step=0.1),
         rate_hz=5.0,
         horizon=10,
@@ -145,38 +101,38 @@ ARMS = {
         executed_steps=4,
         lead_steps=1,
     ),
-    'leaping': lambda: _robot(
+    'leaping': lambda: robot(
         _arm(max_step=0.1),
         rate_hz=5.0,
         published_steps=8,
         executed_steps=2,
     ),
-    'no_lead': lambda: _robot(
+    'no_lead': lambda: robot(
         _arm(acceleration=30.0),
         rate_hz=30.0,
         published_steps=3,
         executed_steps=1,
         lead_steps=0,
     ),
-    'wide': lambda: _robot(
+    'wide': lambda: robot(
         _arm(position=(-1e4, 1e4), velocity=50.0, acceleration=500.0, max_step=100.0),
         rate_hz=200.0,
         lead_steps=5,
         published_steps=8,
         executed_steps=8,
     ),
-    'two_arms': lambda: _robot(
+    'two_arms': lambda: robot(
         _arm('left', joints=3, acceleration=5.0), _arm('right', first=3, joints=1, velocities=True)
     ),
 }
 BASES = {
-    'holonomic': lambda: _robot(_base(), rate_hz=50.0),
-    'differential': lambda: _robot(
-        _group(
+    'holonomic': lambda: robot(_base(), rate_hz=50.0),
+    'differential': lambda: robot(
+        group(
             'base',
             [
-                _joint('linear.x', 0, position=None, velocity=1.0, acceleration=None),
-                _joint('angular.z', 1, position=None, velocity=2.0, acceleration=3.0),
+                joint('linear.x', 0, position=None, velocity=1.0, acceleration=None),
+                joint('angular.z', 1, position=None, velocity=2.0, acceleration=3.0),
             ],
             'twist',
         ),
@@ -184,14 +140,14 @@ BASES = {
         published_steps=10,
         executed_steps=5,
     ),
-    'fenced': lambda: _robot(
+    'fenced': lambda: robot(
         _base(workspace=Workspace(ODOMETRY, (-0.06, 0.1), (-0.05, 0.04))), state=[_odometry()]
     ),
 }
 GRIPPERS = {
-    'one': lambda: _robot(_gripper()),
-    'eager': lambda: _robot(_gripper(deadband=0.0, position=(0.6, 1.6)), lead_steps=0),
-    'two': lambda: _robot(
+    'one': lambda: robot(_gripper()),
+    'eager': lambda: robot(_gripper(deadband=0.0, position=(0.6, 1.6)), lead_steps=0),
+    'two': lambda: robot(
         _gripper('left', joints=2, deadband=0.02), _gripper('right', 2), rate_hz=20.0
     ),
 }

@@ -8,15 +8,12 @@ and chunk; the same test id repeats it.
 
 from __future__ import annotations
 
-import importlib
 import zlib
-from pathlib import Path
 
+import hostile_robots
+import hostile_run
 import pytest
-
-pytest.register_assert_rewrite(
-    'hostile_arms', 'hostile_streams', 'hostile_calls', 'hostile_run', 'hostile_sensors'
-)
+from hostile_sensors import SensorDrive
 
 MODES = ('open_loop', 'async', 'rtc', 'rtc_prefix', 'ensemble')
 ARMS = (
@@ -33,35 +30,22 @@ FENCED_CHUNKS, WHOLE_CHUNKS, SENSED_CHUNKS = 1200, 260, 800
 """Chunks in each run. They are few where a chunk is expensive."""
 
 
-@pytest.fixture(scope='module')
-def load():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parent)
-        yield importlib.import_module
-
-
-@pytest.fixture(scope='module')
-def drive(load):
+def drive(table, name, mode, count, **options):
     """Drive a robot in a mode; the seed comes from what is driven."""
-    robots, run = load('hostile_robots'), load('hostile_run')
-
-    def drive(table, name, mode, count, **options):
-        seed = zlib.crc32(f'{name} {mode} {options}'.encode())
-        if table == 'SENSED':
-            options['build'] = load('hostile_sensors').SensorDrive
-        robot = run.drive(
-            getattr(robots, table)[name](),
-            count,
-            seed,
-            mode=mode.removesuffix('_prefix'),
-            trained_prefix=mode == 'rtc_prefix',
-            **options,
-        )
-        assert robot.chunks >= count
-        assert robot.reasons['accepted'] >= 0.2 * count, 'hardly anything moved'
-        return robot
-
-    return drive
+    seed = zlib.crc32(f'{name} {mode} {options}'.encode())
+    if table == 'SENSED':
+        options['build'] = SensorDrive
+    robot = hostile_run.drive(
+        getattr(hostile_robots, table)[name](),
+        count,
+        seed,
+        mode=mode.removesuffix('_prefix'),
+        trained_prefix=mode == 'rtc_prefix',
+        **options,
+    )
+    assert robot.chunks >= count
+    assert robot.reasons['accepted'] >= 0.2 * count, 'hardly anything moved'
+    return robot
 
 
 def test_they_are_more_than_a_hundred_thousand():
@@ -79,7 +63,7 @@ def test_they_are_more_than_a_hundred_thousand():
 @pytest.mark.parametrize('fade', FADES)
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('name', ARMS)
-def test_trajectories_keep_to_every_limit(drive, name, mode, fade):
+def test_trajectories_keep_to_every_limit(name, mode, fade):
     robot = drive('ARMS', name, mode, ARM_CHUNKS, fade=fade)
     # A stop in between ends with what is sent afterwards; each message was accepted, and twice.
     for arm in robot.arms.values():
@@ -90,12 +74,12 @@ def test_trajectories_keep_to_every_limit(drive, name, mode, fade):
 
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('name', BASES)
-def test_twists_keep_to_speeds_ramps_and_time_outs(drive, name, mode):
+def test_twists_keep_to_speeds_ramps_and_time_outs(name, mode):
     drive('BASES', name, mode, BASE_CHUNKS)
 
 
 @pytest.mark.parametrize('mode', MODES)
-def test_a_base_that_knows_where_it_is_never_leaves_its_workspace(drive, mode):
+def test_a_base_that_knows_where_it_is_never_leaves_its_workspace(mode):
     robot = drive('BASES', 'fenced', mode, FENCED_CHUNKS, honest=True)
     assert robot.bases['base'].outside_m <= 1e-9
     assert robot.commander.status().interventions['base', 'workspace'] > 50
@@ -103,18 +87,18 @@ def test_a_base_that_knows_where_it_is_never_leaves_its_workspace(drive, mode):
 
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('name', GRIPPERS)
-def test_gripper_goals_are_within_limits_and_changes(drive, name, mode):
+def test_gripper_goals_are_within_limits_and_changes(name, mode):
     drive('GRIPPERS', name, mode, GRIPPER_CHUNKS)
 
 
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('name', WHOLE)
-def test_whole_robots_at_any_speed_of_their_controllers(drive, name, mode):
+def test_whole_robots_at_any_speed_of_their_controllers(name, mode):
     drive('WHOLE', name, mode, WHOLE_CHUNKS)
 
 
 @pytest.mark.parametrize('mode', MODES)
-def test_sensors_that_fail_in_every_way(drive, mode):
+def test_sensors_that_fail_in_every_way(mode):
     robot = drive('SENSED', 'sensed', mode, SENSED_CHUNKS)
     assert robot.observations > 0.5 * SENSED_CHUNKS
     assert sum(robot.refusals.values()) > 20

@@ -38,7 +38,7 @@ from std_srvs.srv import SetBool
 
 from pizero_ros.demo.installation import free_domain
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.nodes.messages import MESSAGE_TYPES
+from pizero_ros.nodes.command_types import MESSAGE_TYPES
 from pizero_ros.nodes.policy_node import PolicyNode
 
 if TYPE_CHECKING:

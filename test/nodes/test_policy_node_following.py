@@ -28,8 +28,7 @@ def test_arm_that_does_not_follow_is_held_until_enabled(robot, start):
     moved, chunks = len(robot.motions()), len(robot.chunks)
     assert moved >= 1
     assert robot.enable(True).success
-    robot.until(lambda: len(robot.motions()) > moved)
-    assert len(robot.chunks) > chunks
+    robot.until(lambda: len(robot.motions()) > moved and len(robot.chunks) > chunks)
 
 
 def test_joint_states_of_a_recording_need_not_follow(start):
