@@ -242,6 +242,9 @@ class PolicyLoop:
         finally:
             self._inferring_since_s = None
         inferred = time.perf_counter()
+        if not self._running:
+            # Stopped meanwhile, and perhaps given up: others may command the robot by now.
+            return
         self._sequence += 1
         with self._commander.in_order():
             decision = self._commander.accept(chunk, self._now_ns(), self._assembler.measured())
