@@ -17,6 +17,7 @@ ARGUMENTS = (
     # Empty here too, so that what nobody gives does not beat the file of parameters.
     ('scheduling', '', 'async (default), open_loop, rtc or ensemble'),
     ('dry_run', '', 'true: compute everything, send nothing, until ~/enable says so'),
+    ('replay', '', 'true: sensors come from a recording, nobody watches whether arms follow'),
     ('provider', '', 'ONNX Runtime provider: auto (default), cpu, cuda, tensorrt'),
     ('noise', '', 'initial noise: auto (default), gaussian or continuous'),
     ('noise_seed', '', 'seed of the noise, 0 by default'),
@@ -35,6 +36,7 @@ PARAMETERS = {
     'prompt': str,
     'scheduling': str,
     'dry_run': bool,
+    'replay': bool,
     'provider': str,
     'noise': str,
     'noise_seed': int,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import threading
@@ -19,93 +18,85 @@ from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
+from std_srvs.srv import SetBool, Trigger
 
 from pizero_ros.errors import BagError, PizeroError
+from pizero_ros.nodes import readiness
+from pizero_ros.nodes.replay_topics import choose, message_class, publisher_qos, stays_valid
 from pizero_ros.nodes.signals import stop_on_signals
-from pizero_ros.replay.bag import Bag, RawMessage, Topic, open_bag
+from pizero_ros.replay.bag import open_bag
+from pizero_ros.replay.playback import Playback, moments, start_of
+from pizero_ros.replay.recording import INSTRUCTION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+
+    from pizero_ros.replay.bag import Bag, RawMessage
 
 _DRAIN_S = 10.0
 """How long to wait at the end until every reliable subscriber has confirmed the last message."""
 
 
-def message_class(bag: Path, topic: Topic) -> Any:
-    """Return the message class of a recorded topic.
-
-    Args:
-        bag: The recording, for the error.
-        topic: What is to be published.
-
-    Raises:
-        BagError: If this machine has no such type.
-    """
-    package, _, name = topic.msgtype.rpartition('/')
-    try:
-        return getattr(importlib.import_module(package.replace('/', '.')), name)
-    except (ImportError, AttributeError, ValueError):
-        raise BagError.at(
-            bag,
-            topic.name,
-            found=f'message type {topic.msgtype}',
-            expected='a type whose ROS package is installed and sourced',
-            remedy='Install its package, or leave the topic out with the parameter topics.',
-        ) from None
-
-
 class Player:
-    """Publishes a bag's messages on a clock that runs at ``rate`` times wall-clock time."""
+    """The publishers, services and waiting around a playback."""
 
-    def __init__(self, node: Node, bag: Bag, topics: Sequence[str], stop: threading.Event) -> None:
-        """Create one publisher per topic.
+    def __init__(self, node: Node, bag: Bag, stop: threading.Event) -> None:
+        """Create one publisher per topic; the node's parameters say which.
 
         Args:
-            node: Owner of the publishers; its parameters are declared.
+            node: Owner of the publishers, spun by another thread; its parameters are declared.
             bag: The recording.
-            topics: Topics to play; all when empty.
             stop: Set from outside to end the playback early.
 
         Raises:
-            BagError: If a topic is not in the bag or its type is unknown.
+            BagError: If a topic is not in the bag, its type is unknown, or the bag ends before
+                the start offset.
         """
-        self._bag = bag
+        self._node = node
+        self._path = bag.path
         self._stop = stop
-        self._log = node.get_logger()
         self.sent: Counter[str] = Counter()
-        self.loops = 0
-        self.latest_late_s = 0.0
-        names = tuple(topics) or tuple(bag.topics)
-        for name in names:
-            if name not in bag.topics:
-                raise BagError.at(
-                    bag.path, name, found='no such topic', expected=f'one of {sorted(bag.topics)}'
-                )
+        start_ns = start_of(bag, _get(node, 'start_offset_s'))
+        self._topics = choose(
+            bag,
+            _get(node, 'topics'),
+            embodiment=_get(node, 'embodiment'),
+            instruction_topic=_get(node, 'instruction_topic'),
+        )
+        names = self._topics.played
         self._publishers = {
             name: node.create_publisher(
-                message_class(bag.path, bag.topics[name]), name, _qos(bag.topics[name])
+                message_class(bag.path, bag.topics[name]), name, publisher_qos(bag.topics[name])
             )
             for name in names
         }
         self._clock = node.create_publisher(Clock, '/clock', 10) if _get(node, 'clock') else None
         self._tick_s = 1.0 / _get(node, 'clock_hz')
-        self._rate = _get(node, 'rate')
+        latched = [name for name in names if stays_valid(bag.topics[name])]
+        self.playback = Playback(
+            lambda: moments(bag, names, latched, start_ns),
+            start_ns,
+            rate=_get(node, 'rate'),
+            tick_s=self._tick_s,
+            show=self._show,
+            send=self._send,
+            stop=stop,
+            paused=_get(node, 'start_paused'),
+        )
+        node.create_service(SetBool, '~/pause', self._on_pause)
+        node.create_service(Trigger, '~/step', self._on_step)
 
-    def wait_for(self, topics: Sequence[str], timeout_s: float, settle_s: float) -> None:
-        """Wait until each topic has a subscriber, with the clock standing at the bag's start.
-
-        Args:
-            topics: Topics that need one.
-            timeout_s: How long to wait for them.
-            settle_s: How long to wait after that, for the other side of the discovery.
+    def wait(self) -> None:
+        """Wait until everybody is there, with the clock standing at the start.
 
         Raises:
-            BagError: If a topic is not played, or has no subscriber in time.
+            BagError: If a topic of ``wait_for`` is not played, or somebody does not come in time.
         """
-        for name in topics:
+        node = self._node
+        waited = dict.fromkeys([*_get(node, 'wait_for'), *self._topics.sensors])
+        for name in waited:
             if name not in self._publishers:
                 raise BagError.at(
                     'wait_for',
@@ -113,29 +104,14 @@ class Player:
                     found='a topic that is not played',
                     expected=f'one of {sorted(self._publishers)}',
                 )
-        deadline = time.monotonic() + timeout_s
-        while missing := [n for n in topics if not self._publishers[n].get_subscription_count()]:
-            if time.monotonic() > deadline:
-                raise BagError.at(
-                    self._bag.path,
-                    ', '.join(missing),
-                    found=f'no subscriber after {timeout_s:g} s',
-                    expected='a subscriber on each topic of wait_for',
-                    remedy='Start the policy first, or mend the topics of its embodiment.',
-                )
-            if self._pause(self._tick_s, self._bag.start_ns):
-                return
-        until = time.monotonic() + settle_s
+        conditions = [readiness.active(node, name) for name in _get(node, 'wait_for_active')]
+        conditions += [readiness.subscribed(n, self._publishers[n]) for n in waited]
+        conditions += [readiness.heard(node, name) for name in _get(node, 'wait_for_listener')]
+        readiness.wait_for(conditions, self._path, _get(node, 'wait_timeout_s'), self._idle)
+        # Here a publisher knows of its subscribers; they must learn of it too.
+        until = time.monotonic() + _get(node, 'start_delay_s')
         while time.monotonic() < until:
-            if self._pause(self._tick_s, self._bag.start_ns):
-                return
-
-    def play(self, *, loop: bool) -> None:
-        """Publish every message at its time; with ``loop``, over and over from the start."""
-        while not self._stop.is_set():
-            self._play_once(self._bag.messages(tuple(self._publishers)))
-            self.loops += not self._stop.is_set()
-            if not loop:
+            if self._idle():
                 return
 
     def drain(self) -> list[str]:
@@ -148,47 +124,40 @@ class Player:
                 late.append(name)
         return late
 
-    def _play_once(self, messages: Iterator[RawMessage]) -> None:
-        start = time.monotonic()
-        shown_ns = -1
-        for topic, _, time_ns, raw in messages:
-            due = start + (time_ns - self._bag.start_ns) * 1e-9 / self._rate
-            while (left := due - time.monotonic()) > 0.0:
-                self._stop.wait(min(left, self._tick_s))
-                if self._stop.is_set():
-                    return
-                bag_ns = self._bag.start_ns + round((time.monotonic() - start) * self._rate * 1e9)
-                if bag_ns < time_ns:
-                    self._show(bag_ns)
-            if self._stop.is_set():
-                return
-            if time_ns != shown_ns:
-                self._show(time_ns)
-                shown_ns = time_ns
-            self.latest_late_s = max(self.latest_late_s, time.monotonic() - due)
-            self._publishers[topic].publish(raw)
-            self.sent[topic] += 1
-
-    def _pause(self, duration_s: float, bag_ns: int) -> bool:
-        """Wait with the clock standing at ``bag_ns``; tell whether to stop."""
-        self._show(bag_ns)
-        return self._stop.wait(duration_s)
+    def _send(self, message: RawMessage) -> None:
+        self._publishers[message.topic].publish(message.raw)
+        self.sent[message.topic] += 1
 
     def _show(self, bag_ns: int) -> None:
         if self._clock is not None:
             stamp = Time(sec=bag_ns // 1_000_000_000, nanosec=bag_ns % 1_000_000_000)
             self._clock.publish(Clock(clock=stamp))
 
+    def _idle(self) -> bool:
+        """Wait a little with the clock standing; tell whether to stop."""
+        self._show(self.playback.at_ns)
+        return self._stop.wait(self._tick_s)
 
-def _qos(topic: Topic) -> QoSProfile:
-    """Instructions are latched whatever the recorder made of them: a late node must get them."""
-    latched = topic.latched or topic.msgtype == 'std_msgs/msg/String'
-    return QoSProfile(
-        reliability=ReliabilityPolicy.RELIABLE,
-        history=HistoryPolicy.KEEP_LAST,
-        depth=100,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-    )
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self.playback.pause(request.data)
+        response.success = True
+        state = 'standing' if request.data else 'going on'
+        response.message = f'{state} at {_seconds(self.playback.at_ns)}'
+        return response
+
+    def _on_step(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            moment = self.playback.step()
+        except BagError as error:
+            response.message = str(error)
+            return response
+        response.success = True
+        response.message = f'{_seconds(moment.time_ns)}: {len(moment.messages)} messages'
+        return response
+
+
+def _seconds(time_ns: int) -> str:
+    return f'{time_ns // 1_000_000_000}.{time_ns % 1_000_000_000:09d}'
 
 
 def _declare(node: Node) -> None:
@@ -204,10 +173,16 @@ def _declare(node: Node) -> None:
         ('bag', '', about('rosbag2 folder, .mcap or .db3 file; required')),
         ('rate', 1.0, about('speed of playback, 1.0 as recorded', 0.001)),
         ('loop', False, about('start again at the end: time jumps back')),
-        ('topics', [''], about('topics to play; all when empty')),
+        ('start_offset_s', 0.0, about('start so long behind the first message, s', 0.0)),
+        ('start_paused', False, about('stand at the start until ~/pause or ~/step is called')),
+        ('topics', [''], about('topics to play; all when empty and no embodiment is given')),
+        ('embodiment', '', about('play what the policy of this robot hears, and wait for it')),
+        ('instruction_topic', INSTRUCTION, about('played for an embodiment, if recorded')),
         ('wait_for', [''], about('topics that must have a subscriber before the start')),
-        ('wait_timeout_s', 30.0, about('how long to wait for those subscribers, s', 0.0)),
-        ('start_delay_s', 0.5, about('pause before the first message, after wait_for, s', 0.0)),
+        ('wait_for_listener', [''], about('topics of others that must have a subscriber')),
+        ('wait_for_active', [''], about('lifecycle nodes that must be active before the start')),
+        ('wait_timeout_s', 30.0, about('how long to wait for all these, s', 0.0)),
+        ('start_delay_s', 0.5, about('pause before the first message, after the waiting, s', 0.0)),
         ('clock', True, about('publish the recorded time on /clock')),
         ('clock_hz', 200.0, about('ticks of /clock between messages, Hz of wall time', 1.0)),
         ('stats_file', '', about('JSON of what was sent, written at the end')),
@@ -225,16 +200,15 @@ def _write_stats(path: str, bag: Bag, player: Player, unconfirmed: Sequence[str]
         'bag': str(bag.path),
         'sent': {name: player.sent[name] for name in sorted(bag.topics)},
         'in_bag': {name: topic.count for name, topic in sorted(bag.topics.items())},
-        'loops': player.loops,
+        'loops': player.playback.loops,
         'unconfirmed': list(unconfirmed),
-        'latest_late_ms': round(player.latest_late_s * 1e3, 3),
+        'latest_late_ms': round(player.playback.latest_late_s * 1e3, 3),
     }
     Path(path).write_text(json.dumps(stats, indent=2) + '\n', encoding='utf-8')
 
 
 def _run(node: Node, stop: threading.Event) -> int:
     """Play the bag that the parameters name; return the exit status."""
-    _declare(node)
     path = _get(node, 'bag')
     if not path:
         raise BagError.at(
@@ -245,15 +219,13 @@ def _run(node: Node, stop: threading.Event) -> int:
             remedy='Start the node with -p bag:=FOLDER.',
         )
     with open_bag(path) as bag:
-        player = Player(node, bag, _get(node, 'topics'), stop)
+        player = Player(node, bag, stop)
         unconfirmed: list[str] = []
         try:
-            player.wait_for(
-                _get(node, 'wait_for'), _get(node, 'wait_timeout_s'), _get(node, 'start_delay_s')
-            )
-            length_s = (bag.end_ns - bag.start_ns) * 1e-9 / _get(node, 'rate')
+            player.wait()
+            length_s = (bag.end_ns - player.playback.at_ns) * 1e-9 / _get(node, 'rate')
             node.get_logger().info(f'playing {path}: {length_s:.1f} s')
-            player.play(loop=_get(node, 'loop'))
+            player.playback.play(loop=_get(node, 'loop'))
             unconfirmed = [] if stop.is_set() else player.drain()
         finally:
             if stats_file := _get(node, 'stats_file'):
@@ -278,10 +250,11 @@ def main(args: Sequence[str] | None = None) -> int:
     node = Node('replay_node')
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    # The playback owns the main thread; parameter services are answered from this one.
+    # The playback owns the main thread; services are answered from this one.
     services = threading.Thread(target=_spin, args=(executor,), name='services')
     services.start()
     try:
+        _declare(node)
         return _run(node, stop)
     except (PizeroError, ParameterException) as error:
         print(f'replay_node: {error}', file=sys.stderr)

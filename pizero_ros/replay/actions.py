@@ -89,7 +89,7 @@ class RecordedActions:
         """
         self.columns = Columns.of(embodiment)
         self.words = words
-        self._tracks = tuple(tracks)
+        self.tracks = tuple(tracks)
         self._period_ns = round(1e9 / embodiment.rate_hz)
         # The densest motion sets the pace; goals that are sent on change have none.
         self._main = max(tracks, key=lambda track: (not track.held, len(track.columns)))
@@ -106,7 +106,7 @@ class RecordedActions:
         """
         found = np.full((len(times_ns), len(self.columns)), np.nan)
         slack_ns = round(ROUNDING_PERIODS * self._period_ns)
-        for track in self._tracks:
+        for track in self.tracks:
             found[:, track.columns] = track.at(times_ns, slack_ns, extended=extended)
         return found
 
@@ -124,7 +124,7 @@ class RecordedActions:
         """
         found = np.full((count, len(self.columns)), np.nan)
         before_ns = time_ns - round(ROUNDING_PERIODS * self._period_ns)
-        for track in self._tracks:
+        for track in self.tracks:
             if track.held:
                 times_ns = time_ns - self._period_ns * np.arange(count, 0, -1, dtype=np.int64)
                 found[:, track.columns] = track.at(times_ns, 0, extended=True)

@@ -6,12 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from pizero_ros.msg import PolicyStatus
+from bags import START_NS, demonstration, write, write_embodiment
+from bundles import refit
+from pizero_ros.msg import ActionChunk, PolicyStatus
 
 from pizero_ros.embodiment.load import load_embodiment
+from pizero_ros.observation.intake import stamp_ns
+from pizero_ros.policy.opened import open_policy
+from pizero_ros.replay.bag import open_bag
+from pizero_ros.replay.recording import decoded
+from pizero_ros.replay.reproduce import reproduce
 
 pytest.importorskip(
     'launch_ros', reason='launch_ros is no wheel; these tests run where ROS 2 is installed'
@@ -20,11 +28,14 @@ pytest.importorskip(
 from ament_index_python.packages import get_package_share_directory
 from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
-FILES = ('single_arm', 'dual_arm', 'mobile', 'policy', 'sim')
+FILES = ('single_arm', 'dual_arm', 'mobile', 'policy', 'sim', 'replay')
 COMMON = {
-    'embodiment', 'bundle', 'prompt', 'scheduling', 'dry_run', 'limit_scale', 'params_file',
-    'namespace', 'use_sim_time', 'log_level',
+    'embodiment', 'bundle', 'prompt', 'scheduling', 'limit_scale', 'params_file', 'namespace',
+    'log_level',
 }  # fmt: skip
+OWN = {
+    'replay': {'bag', 'rate', 'loop', 'start_offset_s', 'start_paused', 'record'},
+}
 LAUNCH = """
 import sys
 from launch import LaunchDescription, LaunchService
@@ -78,7 +89,7 @@ def launch(robot, tmp_path):
 def test_arguments_are_there_and_described(name):
     description = get_launch_description_from_python_launch_file(str(launch_file(name)))
     arguments = {each.name: each.description for each in description.get_launch_arguments()}
-    assert set(arguments) >= COMMON
+    assert set(arguments) >= COMMON | OWN.get(name, {'dry_run', 'use_sim_time'})
     assert [key for key, text in arguments.items() if text == 'no description given'] == []
 
 
@@ -151,3 +162,95 @@ def test_simulated_robot_moves(robot, launch, tiny_bundle, use_sim_time):
     log = launch.stop(process)
     assert process.returncode == 0
     assert log.count('process has finished cleanly') == 2
+
+
+@pytest.fixture(scope='module')
+def replayed(tmp_path_factory, tiny_bundle):
+    """A recording of two seconds, its robot, and a bundle for it."""
+    folder = tmp_path_factory.mktemp('replayed')
+    limits = {'image_max_age_s': 0.6, 'state_max_age_s': 0.6, 'max_skew_s': 0.6}
+    path = write_embodiment(folder, horizon=50, staleness=limits)
+    bundle = refit(tiny_bundle, folder / 'bundle', [load_embodiment(path)])
+    return {
+        'bag': write(folder / 'bag', demonstration(40)), 'embodiment': path, 'bundle': bundle,
+    }  # fmt: skip
+
+
+def said(folder):
+    """Return all chunks, and the last status."""
+    with open_bag(folder) as recording:
+        topics = ['/left/policy_node/chunk', '/left/policy_node/status']
+        messages = list(decoded(recording, topics))
+    chunks = [each.message for each in messages if each.topic == topics[0]]
+    statuses = [each.message for each in messages if each.topic == topics[1]]
+    return chunks, statuses[-1]
+
+
+def worst_difference(replayed, folder):
+    embodiment = load_embodiment(replayed['embodiment'])
+    policy = open_policy(replayed['bundle'], embodiment)
+    with open_bag(replayed['bag']) as source, open_bag(folder) as recording:
+        return max(r.difference for r in reproduce(source, recording, embodiment, policy))
+
+
+def test_replay_ends_with_the_recording_when_all_that_was_said_is_on_disk(
+    robot, launch, replayed, tmp_path
+):
+    """In a namespace, where only the recorder listens to the policy."""
+    process = launch(
+        'replay', **replayed, record=tmp_path / 'said', start_offset_s=0.51, rate=2.0,
+        namespace='left',
+    )  # fmt: skip
+    robot.until(lambda: process.poll() is not None, 60.0)
+    log = (tmp_path / 'launch.log').read_text()
+    assert process.returncode == 0
+    assert log.count('process has finished cleanly') == 3, log
+    chunks, status = said(tmp_path / 'said')
+    assert [chunk.sequence for chunk in chunks] == list(range(len(chunks)))
+    assert len(chunks) == status.chunks_received >= 3
+    assert status.state == PolicyStatus.STATE_INACTIVE
+    assert {chunk.prompt for chunk in chunks} == {'pick the cube'}
+    assert worst_difference(replayed, tmp_path / 'said') <= 1e-6
+    stamps = [stamp_ns(chunk.header.stamp) for chunk in chunks]
+    assert START_NS + 510_000_000 <= stamps[0] < START_NS + 700_000_000
+
+
+def test_looped_replay_runs_until_it_is_stopped_and_its_recording_is_complete(
+    robot, launch, replayed, tmp_path
+):
+    heard = robot.listen(ActionChunk, '/left/policy_node/chunk')
+
+    def loops():
+        stamps = [each.message.header.stamp.sec for each in list(heard)]
+        return sum(later < earlier for earlier, later in pairwise(stamps))
+
+    process = launch(
+        'replay', **replayed, record=tmp_path / 'said', loop='true', rate=4.0, namespace='left',
+        prompt='put it down',
+    )  # fmt: skip
+    robot.until(lambda: loops() >= 2, 60.0)
+    log = launch.stop(process)
+    assert log.count('process has finished cleanly') == 3, log
+    chunks, _ = said(tmp_path / 'said')
+    assert {chunk.prompt for chunk in chunks} == {'put it down'}
+    assert worst_difference(replayed, tmp_path / 'said') <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        ({'bag': 'nowhere'}, "nowhere: found nothing, expected a rosbag2 folder"),
+        ({'start_offset_s': 7}, 'start_offset_s: found 7 s, expected 0 to 1.950 s'),
+        ({'embodiment': 'unitree_g1'}, '/head_camera/image_raw/compressed: found no such topic'),
+        ({'record': '.'}, 'record_node: .: found . exists already'),
+        ({'bundle': ''}, 'bundle: found nothing'),
+    ],
+)  # fmt: skip
+def test_replay_that_cannot_be_ends_with_the_reason(
+    robot, launch, replayed, tmp_path, change, reason
+):
+    process = launch('replay', **replayed | change)
+    robot.until(lambda: process.poll() is not None, 60.0)
+    log = (tmp_path / 'launch.log').read_text()
+    assert reason in log
+    assert 'Traceback' not in log

@@ -128,6 +128,7 @@ def chunk_of(embodiment):
         durations_s={'preprocess': 0.001, 'observe': 0.02, 'denoise': 0.04, 'postprocess': 0.002},
         sequence=7,
         epoch=3,
+        leftover_steps=5,
     )
 
 
@@ -154,6 +155,7 @@ def test_chunk_carries_actions_groups_and_ages():
         state=np.zeros(18),
         state_mapped=np.ones(18, bool),
         prompt='tidy up',
+        stamps_ns={'/joint_states': NOW_NS, '/camera': NOW_NS - 30_000_000},
         ages_s={},
         faults={},
         epoch=0,
@@ -171,6 +173,10 @@ def test_chunk_carries_actions_groups_and_ages():
     assert message.inference_s == pytest.approx(0.063)
     assert message.newest_age_s == pytest.approx(0.005)
     assert message.oldest_age_s == pytest.approx(0.035)
+    assert message.streams == ['/joint_states', '/camera']
+    stamps = [stamp_ns(each) for each in message.stream_stamps]
+    assert stamps == [NOW_NS, NOW_NS - 30_000_000]
+    assert message.leftover_steps == 5
     assert message.sent
     start_ns = NOW_NS + 190_000_000
     sent = chunk_message(

@@ -12,11 +12,15 @@ from pizero_ros.observation.intake import stamp_ns
 from pizero_ros.policy.bundle import Bundle
 
 
+def in_motion(chunk):
+    return chunk.start == chunk.header.stamp
+
+
 def disagreement(chunks, std):
     """RMS difference of successive chunks at the later one's first steps, in deviations."""
     found = []
     for earlier, later in pairwise(chunks):
-        if later.start != later.header.stamp:
+        if not in_motion(later):
             continue  # From rest, after a pause of a busy machine.
         actions = [np.reshape(c.actions, (c.horizon, c.width)) for c in (earlier, later)]
         passed = (stamp_ns(later.start) - stamp_ns(earlier.start)) * 1e-9 * earlier.rate_hz
@@ -33,6 +37,8 @@ def run(start, tiny_bundle, **parameters):
     robot.wait_for_state(PolicyStatus.STATE_RUNNING)
     robot.until(lambda: sum(chunk.sent for chunk in robot.chunks) >= 6)
     chunks = [chunk for chunk in robot.chunks if chunk.sent]
+    held = parameters['scheduling'] == 'rtc'
+    assert {chunk.leftover_steps > 0 for chunk in chunks if in_motion(chunk)} == {held}
     std = Bundle.open(tiny_bundle).semantics(robot.embodiment.name).action.std
     return robot.status.scheduling, disagreement(chunks, std[: chunks[0].width])
 

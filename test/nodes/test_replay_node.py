@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import bags
 import numpy as np
 import pytest
 import rclpy
@@ -23,6 +24,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
 
 ROOT = Path(__file__).resolve().parents[2]
 DOMAIN = 40 + os.getpid() % 30
@@ -102,6 +104,21 @@ class Listener:
         while not condition() and time.monotonic() < deadline:
             self.executor.spin_once(timeout_sec=0.05)
         assert condition()
+
+    def ask(self, kind, service, **fields):
+        """Call a service of the replay node once it is there."""
+        client = self.node.create_client(kind, f'/replay_node/{service}')
+        self.until(client.service_is_ready)
+        answer = client.call_async(kind.Request(**fields))
+        self.until(answer.done)
+        self.node.destroy_client(client)
+        return answer.result()
+
+    def step(self):
+        """Step; before the playback has begun that is refused, and asked for again."""
+        while 'has begun' in (response := self.ask(Trigger, 'step')).message:
+            pass
+        return response
 
     def close(self):
         self.executor.shutdown()
@@ -203,6 +220,70 @@ def test_clock_can_be_left_out(tmp_path, listener, start):
     assert listener.clock_ns == []
 
 
+def test_start_offset_leaves_out_all_but_the_instruction(tmp_path, listener, start):
+    written = _record(tmp_path / 'bag', 40)
+    start_ns = START_NS + 500_000_000
+    process = start(
+        f'bag:={tmp_path / "bag"}', 'start_offset_s:=0.5', 'rate:=2.0',
+        'wait_for:=[/joint_states, /camera/compressed, /say]',
+    )  # fmt: skip
+    listener.until(lambda: process.poll() is not None)
+    late = {t: [raw for at, raw in written[t] if at >= start_ns] for t in TYPES}
+    late['/say'] = [written['/say'][0][1]]
+    listener.until(lambda: all(len(listener.received[t]) == len(late[t]) for t in TYPES))
+    assert dict(listener.received) == late
+    assert process.returncode == 0
+    assert listener.clock_ns[0] == start_ns
+    assert listener.clock_ns == sorted(listener.clock_ns)
+
+
+def test_steps_and_pauses_are_services_and_the_clock_stands_still_between(
+    tmp_path, listener, start
+):
+    written = _record(tmp_path / 'bag', 40)
+    process = start(
+        f'bag:={tmp_path / "bag"}', 'start_paused:=true', 'wait_for:=[/joint_states, /say]',
+        'topics:=[/joint_states, /say]',
+    )  # fmt: skip
+    joints, ticks = listener.received['/joint_states'], listener.clock_ns
+    response = listener.step()
+    assert response.success
+    assert response.message == '1700000000.000000000: 2 messages'
+    for k in (1, 2):
+        assert listener.step().message == f'1700000000.{k * PERIOD_NS:09d}: 1 messages'
+        listener.until(lambda k=k: len(joints) == k + 1 and ticks[-1] == START_NS + k * PERIOD_NS)
+        shown = len(ticks)
+        listener.until(lambda shown=shown: len(ticks) > shown + 20)
+        assert set(ticks[shown:]) == {START_NS + k * PERIOD_NS}
+    response = listener.ask(SetBool, 'pause', data=False)
+    assert (response.success, response.message) == (True, 'going on at 1700000000.066666666')
+    listener.until(lambda: len(joints) > 10)
+    assert listener.ask(SetBool, 'pause', data=True).message.startswith('standing at 1700000000.')
+    listener.until(lambda: len(set(ticks[-20:])) == 1)
+    before = len(joints)
+    listener.step()
+    listener.until(lambda: len(joints) == before + 1)
+    listener.ask(SetBool, 'pause', data=False)
+    response = listener.ask(Trigger, 'step')
+    assert not response.success
+    assert 'found a playback that runs, expected a paused one' in response.message
+    listener.until(lambda: process.poll() is not None)
+    listener.until(lambda: len(joints) == 40)
+    assert joints == [raw for _, raw in written['/joint_states']]
+    assert ticks == sorted(ticks)
+    assert process.returncode == 0
+
+
+def test_robot_is_waited_for_on_each_of_its_recorded_topics(tmp_path, start):
+    bags.write(tmp_path / 'bag', bags.demonstration(3, skip=('/wrist/image_raw/compressed',)))
+    robot = bags.write_embodiment(tmp_path)
+    process = start(
+        f'bag:={tmp_path / "bag"}', f'embodiment:={robot}', 'wait_timeout_s:=0.1',
+    )  # fmt: skip
+    missing = '/front/image_raw, /arm/joint_states, /finger/joint_states'
+    _fails(process, f'{missing}: found no subscriber after 0.1 s')
+
+
 def _fails(process, *fragments):
     _, text = process.communicate(timeout=30)
     assert process.returncode == 1
@@ -233,6 +314,15 @@ def test_wrong_bags_and_parameters_are_named(tmp_path, start):
         (start(bag, 'wait_for:=[/nope]'), 'wait_for: /nope'),
         (start(bag, 'wait_for:=[/say]', 'wait_timeout_s:=0.2'), 'no subscriber after 0.2 s'),
         (start(bag, 'rate:=0.0'), 'rate'),
+        (start(bag, 'start_offset_s:=0.034'), 'found 0.034 s, expected 0 to 0.033 s'),
+        (
+            start(bag, 'wait_for_active:=[/nobody]', 'wait_timeout_s:=0.2'),
+            '/nobody: found not active after 0.2 s',
+        ),
+        (
+            start(bag, 'wait_for_listener:=[/nothing]', 'wait_timeout_s:=0.2'),
+            '/nothing: found no listener after 0.2 s',
+        ),
     ]
     for process, fragment in processes:
         _fails(process, fragment)

@@ -50,6 +50,7 @@ def test_an_observation_has_everything(fed, picture):
     assert seen.state.tolist() == [0.1, 0.2, 0.3] + [0.0] * 15
     assert seen.state_mapped.tolist() == [True] * 3 + [False] * 15
     assert seen.prompt == 'fold'
+    assert seen.stamps_ns == {'/joint_states': 1000 * MS, '/base': 980 * MS}
     assert seen.ages_s == {
         '/base': pytest.approx(0.03),
         '/joint_states': pytest.approx(0.01),
