@@ -22,8 +22,8 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('bundle', metavar='BUNDLE', type=Path, help='folder of the bundle')
 
 
-def add_runtime(parser: argparse.ArgumentParser) -> None:
-    """Add ``--provider`` and ``--threads``."""
+def add_runtime(parser: argparse._ActionsContainer, threads: str = 'one per core') -> None:
+    """Add ``--provider`` and ``--threads``; ``threads`` says how many there are by default."""
     parser.add_argument(
         '--provider',
         choices=PROVIDER_NAMES,
@@ -34,7 +34,7 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         '--threads',
         type=positive,
         metavar='N',
-        help='threads inside an operator (default: one per core)',
+        help=f'threads inside an operator (default: {threads})',
     )
 
 

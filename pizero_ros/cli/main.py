@@ -21,6 +21,8 @@ VERBS = {
     'infer': 'run a bundle on arrays from a file, for parity tests',
     'check': 'check all that can be known about a bundle before motion',
     'bench': 'measure latency by phase and memory',
+    'replay': 'evaluate policies on recordings, with a report',
+    'reproduce': 'make the chunks of a live policy again, from what it heard',
     'doctor': 'look at a live robot, and say what is right and wrong before it moves',
     'demo': 'run the policy on simulated robots or a bag, and report',
 }

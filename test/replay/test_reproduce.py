@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from bundles import refit
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from pizero_ros.cli.main import main
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import BagError
 from pizero_ros.observation.assembler import ObservationAssembler
@@ -248,3 +250,22 @@ def test_chunk_of_something_else_is_refused(robot, policy, source, again, change
 def test_recording_without_chunks_is_refused(robot, policy, source):
     with pytest.raises(BagError, match='ActionChunk: found no message of this type'):
         reproduce(source, source, robot, policy)
+
+
+def test_command_tells_the_same_from_the_different(robot, policy, source, tmp_path, capsys):
+    said = live(robot, policy, source, 'gaussian', every=5)
+    said[2].actions[7] += 1e-3
+    messages = [(TOPIC, CHUNK, START_NS + k, chunk) for k, chunk in enumerate(said)]
+    path = write(tmp_path / 'said', messages, store=STORE, storage=StoragePlugin.MCAP)
+    words = ['reproduce', str(source.path), str(path), '--bundle', str(policy.policy.bundle.path)]
+    words += ['--embodiment', str(robot.source), '--noise', 'gaussian', '--seed', str(SEED)]
+    out = tmp_path / 'result.json'
+    assert main([*words, '--json', str(out)]) == 1
+    result = json.loads(out.read_text())
+    assert result['different'] == 1
+    assert result['largest_difference'] == pytest.approx(1e-3)
+    assert len(result['chunks']) == len(said)
+    assert f'{len(said) - 1} of {len(said)} chunks are the same' in capsys.readouterr().out
+    assert main([*words, '--tolerance', '0.01']) == 0
+    assert main([*words, '--topic', '/other']) == 1
+    assert '/other: found no such topic' in capsys.readouterr().err

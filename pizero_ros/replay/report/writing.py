@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from markupsafe import Markup
 
 from pizero_ros.page.drawing import save_png
 from pizero_ros.page.templates import environment as page_environment
@@ -20,8 +23,6 @@ from pizero_ros.replay.would_be import write_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from markupsafe import Markup
 
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.replay.episode import Episode
@@ -60,6 +61,7 @@ def write_report(
     *,
     pictures: Pictures = recorded_pictures,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
+    each: Callable[..., Iterable[str]] = map,
 ) -> Written:
     """Write ``report.html``, ``plots/*.png`` and ``commands/*.mcap``.
 
@@ -67,10 +69,12 @@ def write_report(
         out: Folder of the report.
         content: Of ``report.json``.
         episodes: The key and the loader of each of ``content['episodes']``; one is in memory at
-            a time.
+            a time (of each worker).
         embodiment: The robot.
         pictures: Gives camera pictures of a recording at some moments.
         progress: Told the number of episodes that are written, and of all.
+        each: ``map``, or the same of an executor: drawing an episode takes about a second. Loaders
+            and ``pictures`` must then be picklable.
 
     Returns:
         What was written.
@@ -81,17 +85,22 @@ def write_report(
     numbers = {entry['key']: n for n, entry in enumerate(entries)}
     names = _names(entries)
     full = _full(entries)
-    writer = _EpisodeWriter(out, embodiment, pictures)
+    pairs = list(episodes)
+    order = [numbers[key] for key, _ in pairs]
+    written = each(
+        _EpisodeWriter(out, embodiment, pictures),
+        [load for _, load in pairs],
+        [entries[n] for n in order],
+        [names[n] for n in order],
+        [anchor_of(n) if n in full else '' for n in order],
+    )
     sections: dict[int, Markup] = {}
-    for done, (key, load) in enumerate(episodes, start=1):
-        n = numbers[key]
-        room = sum(map(len, sections.values())) < LARGEST_BYTES
-        anchor = anchor_of(n) if n in full and room else ''
-        section = writer(load, entries[n], names[n], anchor)
-        if section is not None:
-            sections[n] = section
+    for done, (n, section) in enumerate(zip(order, written, strict=True), start=1):
+        if section and sum(map(len, sections.values())) < LARGEST_BYTES:
+            sections[n] = Markup(section)
         progress(done, len(entries))
-    text = writer.templates.get_template('page.html').render(
+    templates = page_environment(Path(__file__).parent)
+    text = templates.get_template('page.html').render(
         **page_content(content, embodiment.rate_hz, names, sections),
         sections=[sections[n] for n in sorted(sections)],
     )
@@ -102,33 +111,32 @@ def write_report(
     return Written(page, page.stat().st_size, len(sections))
 
 
+@dataclass(frozen=True)
 class _EpisodeWriter:
-    """Writes the files of one episode after the other, and keeps none of them."""
+    """Writes the files of one episode, in whichever process."""
 
-    def __init__(self, out: Path, embodiment: Embodiment, look: Pictures) -> None:
-        self.templates = page_environment(Path(__file__).parent)
-        self._out = out
-        self._embodiment = embodiment
-        self._look = look
+    out: Path
+    embodiment: Embodiment
+    look: Pictures
 
     def __call__(
         self, load: Callable[[], Episode], entry: Mapping[str, Any], names: Names, anchor: str
-    ) -> Markup | None:
+    ) -> str:
         """Write the files; return the section, if it has a name within the page."""
         episode = load()
-        drawing = _draw(self._out, names, episode, entry)
-        write_commands(self._out / names.commands, episode, self._embodiment)
+        drawing = _draw(self.out, names, episode, entry)
+        write_commands(self.out / names.commands, episode, self.embodiment)
         if not anchor:
-            return None
+            return ''
         return section_html(
-            self.templates,
+            page_environment(Path(__file__).parent),
             episode,
             entry,
             anchor=anchor,
             joints_drawing=drawing,
             files=_files(names),
-            embodiment=self._embodiment,
-            look=self._look,
+            embodiment=self.embodiment,
+            look=self.look,
         )
 
 
