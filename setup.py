@@ -44,6 +44,7 @@ setup(
     extras_require={
         'cpu': ['onnxruntime>=1.23'],
         'gpu': ['onnxruntime-gpu>=1.23'],
+        'lerobot': ['av>=12', 'pyarrow>=14'],
         'ray': ['ray>=2.9'],
         'sim': ['mujoco>=3.3'],
         'tokenizer': ['sentencepiece>=0.2', 'tokenizers>=0.20'],

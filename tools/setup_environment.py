@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TORCH = 'torch==2.13.0'
 """Installed first and alone: a range would pull CUDA packages on a machine without a GPU."""
 
-EXTRAS = 'cpu,sim,tokenizer,train,dev'
+EXTRAS = 'cpu,sim,tokenizer,train,lerobot,dev'
 STAMP = '.pizero-stamp'
 WHEELS = ('jazzy', 'kilted')
 BUILD_INPUTS = ('CMakeLists.txt', 'package.xml', 'msg', 'cmake')
