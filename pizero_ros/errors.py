@@ -63,5 +63,17 @@ class BagError(PizeroError):
     """A recording that cannot be read or lacks what was asked of it."""
 
 
+class DatasetError(PizeroError):
+    """Training data that cannot be read, or that no policy should learn from."""
+
+
 class EnvironmentFault(PizeroError):
     """A library, provider or device that is asked for and is not there."""
+
+
+class TrainingConfigError(PizeroError):
+    """A training configuration that cannot be meant."""
+
+
+class TrainingError(PizeroError):
+    """A training run that cannot start, go on or be saved."""

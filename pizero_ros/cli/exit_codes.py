@@ -8,6 +8,7 @@ from pizero_ros.errors import (
     EnvironmentFault,
     PizeroError,
     PromptError,
+    TrainingConfigError,
     UnstatedError,
 )
 
@@ -29,6 +30,7 @@ def is_usage(error: PizeroError) -> bool:
         EmbodimentError,
         EnvironmentFault,
         PromptError,
+        TrainingConfigError,
         UnstatedError,
     )
     return isinstance(error, asked_wrongly)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
+  trained with `pizero train`, which says everything, for all robots that it knows:
+    pizero export --checkpoint runs/mine/checkpoints/last --embodiment sim_single_arm \\
+      --embodiment sim_dual_arm --out bundles/mine
   fine-tuned with lerobot 0.6, which says everything (0.4 saves no tokenizer: --tokenizer FILE):
     pizero export --checkpoint outputs/train/checkpoints/last/pretrained_model \\
       --embodiment my_robot.yaml --prompt "fold the towel" --out bundles/towel
@@ -41,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         '--checkpoint',
         metavar='DIR',
         type=Path,
-        help='folder with model.safetensors, from openpi (PyTorch) or lerobot',
+        help='folder with model.safetensors, from openpi (PyTorch), lerobot or `pizero train`',
     )
     source.add_argument(
         '--random',
@@ -57,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         help='robot the bundle is for: a shipped name or a file; repeat it for several, if the '
-        'weights are random',
+        'weights are random or from `pizero train`',
     )
     purpose.add_argument(
         '--model-only',
@@ -102,6 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         msg = 'PyTorch is not installed. Install pizero_ros with the extras `train` and `cpu`.'
         raise EnvironmentFault(msg) from None
     from pizero_ros.cli.export_source import from_checkpoint, from_random
+    from pizero_ros.cli.export_trained import from_trained, is_trained
     from pizero_ros.export.bundle import check_target, write_bundle
 
     start = time.perf_counter()
@@ -113,6 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
         display.phase('reading')
         if arguments.checkpoint is None:
             source = from_random(arguments)
+        elif is_trained(arguments.checkpoint):
+            source = from_trained(arguments, display)
         else:
             source = from_checkpoint(arguments, display)
         bundle = write_bundle(

@@ -58,7 +58,7 @@ def read_manifest(path: Path) -> Manifest:
     _check_schema(fields)
     _check_seal(path, text)
     model_only = fields.boolean('model_only')
-    model = _model(fields.mapping('model'))
+    model = read_model(fields.mapping('model'))
     robots = fields.mapping('embodiments')
     names = robots.keys()
     if model_only and names:
@@ -130,7 +130,8 @@ def _check_seal(path: Path, text: str) -> None:
         )
 
 
-def _model(fields: Fields) -> ModelSpec:
+def read_model(fields: Fields) -> ModelSpec:
+    """Read sizes and input rules, reporting mistakes to their document."""
     slots = fields.texts('slots')
     if not slots or len(set(slots)) != len(slots):
         fields.report('slots', found=list(slots), expected='at least one name, each once')

@@ -47,14 +47,14 @@ def manifest_text(manifest: Manifest) -> str:
             created=manifest.provenance.created,
             versions=dict(manifest.provenance.versions),
         ),
-        'model': _model(manifest.model),
+        'model': model_mapping(manifest.model),
         'cache': {
             'layers': manifest.cache.layers,
             'kv_heads': manifest.cache.kv_heads,
             'head_dim': manifest.cache.head_dim,
         },
         'noise': {'distribution': NOISE, 'flow_time': FLOW_TIME},
-        'embodiments': {name: _robot(each) for name, each in manifest.embodiments.items()},
+        'embodiments': {name: robot_mapping(each) for name, each in manifest.embodiments.items()},
         'architecture': dict(manifest.architecture),
         'files': {
             name: {'size': entry.size, 'sha256': entry.sha256}
@@ -72,7 +72,8 @@ def seal(text: str) -> str:
     return f"{text}{SEAL_KEY}: '{hashlib.sha256(text.encode()).hexdigest()}'\n"
 
 
-def _model(model: ModelSpec) -> dict[str, Any]:
+def model_mapping(model: ModelSpec) -> dict[str, Any]:
+    """Give sizes and input rules as the manifest's plain values."""
     return {
         'slots': list(model.slots),
         'image_size': list(model.image_size),
@@ -97,7 +98,8 @@ def _prompt(prompt: PromptSpec) -> dict[str, Any]:
     )
 
 
-def _robot(robot: RobotSemantics) -> dict[str, Any]:
+def robot_mapping(robot: RobotSemantics) -> dict[str, Any]:
+    """Give the meaning of one robot's values as the manifest's plain values."""
     return _present(
         rate_hz=float(robot.rate_hz),
         horizon=robot.horizon,

@@ -1,0 +1,214 @@
+"""``pizero train``: recordings to a policy, from random weights or from a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pizero_ros.cli.bundle_argument import positive
+from pizero_ros.cli.exit_codes import INTERRUPTED, SUCCESS, UsageError
+from pizero_ros.cli.output import add_json
+from pizero_ros.errors import EnvironmentFault, TrainingConfigError
+
+if TYPE_CHECKING:
+    from pizero_ros.cli.train_display import TrainDisplay
+    from pizero_ros.model.architecture import Architecture
+    from pizero_ros.processing.spec import RobotSemantics
+    from pizero_ros.training.config import TrainingConfig
+    from pizero_ros.training.data import TrainingData
+    from pizero_ros.training.distributed import Team
+    from pizero_ros.training.trainer import Outcome, Trainer
+
+_AHEAD = 2
+"""Batches made while the policy learns from the one before."""
+
+_EPILOG = """\
+examples:
+  pizero train CONFIG.yaml --dry-run                   check everything, learn nothing
+  pizero train CONFIG.yaml
+  pizero train CONFIG.yaml --resume                    after any kind of end
+  torchrun --nproc-per-node 8 --module pizero_ros.cli.main train CONFIG.yaml
+
+A run's folder holds config.yaml, loss.csv, validation.csv, curves.png and checkpoints/, of which
+`last` is what `pizero export --checkpoint` takes. Ctrl-C finishes the step, saves it and ends;
+--resume goes on from there, and gives the curve of a run that was never stopped.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument('config', metavar='CONFIG.yaml', type=Path, help='what to train on what')
+    parser.add_argument(
+        '--resume', action='store_true', help='go on with the run in the folder, where it stopped'
+    )
+    parser.add_argument(
+        '--out', metavar='DIR', type=Path, help="folder of the run (default: the configuration's)"
+    )
+    parser.add_argument(
+        '--steps',
+        type=positive,
+        metavar='N',
+        help='stop after step N and save; the learning rate still follows the whole run',
+    )
+    parser.add_argument(
+        '--device', default='auto', metavar='D', help='cpu, cuda, cuda:N or auto (default)'
+    )
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='read the data, compute one batch, say what would be done; the run is not begun',
+    )
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        msg = 'PyTorch is not installed. Install pizero_ros with the extra `train`.'
+        raise EnvironmentFault(msg) from None
+    from pizero_ros.cli.train_display import TrainDisplay
+    from pizero_ros.cli.train_report import report
+    from pizero_ros.training.config_read import read_config
+    from pizero_ros.training.distributed import team
+    from pizero_ros.training.saved import check_presence
+    from pizero_ros.training.start import first_policy
+    from pizero_ros.training.trainer import Trainer
+
+    began = time.monotonic()
+    config = read_config(arguments.config)
+    if arguments.out is not None:
+        config = replace(config, out=arguments.out)
+    until = arguments.steps or config.steps
+    if until > config.steps:
+        raise UsageError.at(
+            '--steps', '', found=until, expected=f'at most {config.steps}, as {arguments.config}'
+        )
+    with team(arguments.device) as processes:
+        first = processes.rank == 0
+        with TrainDisplay(shown=first) as display:
+            if first and not arguments.dry_run:
+                check_presence(config.out, resume=arguments.resume)
+            policy = first_policy(config.model, config.seed, display.bytes)
+            data = _data(config, policy.architecture, processes, display)
+            exponent = config.data.weight_exponent
+            held_out = data.validation(config.batch, config.seed, exponent)
+            with data.source(config.batch, config.seed, exponent, ahead=_AHEAD) as source:
+                trainer = Trainer(
+                    config,
+                    policy,
+                    source,
+                    processes,
+                    validation=held_out,
+                    attachments=_attachments(config, data),
+                )
+                if arguments.dry_run:
+                    outcome, loss = None, trainer.rehearse()
+                else:
+                    outcome = _train(arguments, config, data, trainer, until, processes, display)
+                    loss = math.nan if outcome.loss is None else outcome.loss
+    if first:
+        report(arguments, config, data, trainer, outcome, loss, time.monotonic() - began)
+    return INTERRUPTED if outcome is not None and outcome.stopped else SUCCESS
+
+
+def _data(
+    config: TrainingConfig, architecture: Architecture, processes: Team, display: TrainDisplay
+) -> TrainingData:
+    """Read the data; the first process reads the recordings, the others what it has cached."""
+    from pizero_ros.training.attachments import saved_semantics
+    from pizero_ros.training.data import prepare
+    from pizero_ros.training.start import source_checkpoint
+    from pizero_ros.training.statistics import meaning
+
+    if processes.rank:
+        processes.gather(None)
+    model, known = None, None
+    checkpoint = source_checkpoint(config.model)
+    if config.data.statistics == 'run' and checkpoint is not None:
+        model, known = saved_semantics(checkpoint)
+    data = prepare(
+        config.data,
+        architecture,
+        config.data.cache,
+        config.seed,
+        model=model,
+        known=known,
+        progress=display.phase,
+        tell=display.tell,
+    )
+    if processes.rank == 0:
+        processes.gather(None)
+    for name, (robot, found) in data.robots.items():
+        _check_meaning(name, found, meaning(robot, config.data.actions, config.data.normalization))
+    return data
+
+
+def _check_meaning(name: str, found: RobotSemantics, wanted: RobotSemantics) -> None:
+    """Refuse a configuration that means something else than the run it starts from."""
+    remedy = '`statistics: data` measures them anew.'
+    if found.normalization != wanted.normalization:
+        raise TrainingConfigError.at(
+            'data.normalization',
+            '',
+            found=wanted.normalization,
+            expected=f'{found.normalization}, as {name} has in the run before',
+            remedy=remedy,
+        )
+    if list(found.relative) != list(wanted.relative):
+        relative = [number for number, each in enumerate(found.relative) if each]
+        raise TrainingConfigError.at(
+            'data.actions',
+            '',
+            found='another meaning',
+            expected=f'actions {relative} relative, as {name} has them in the run before',
+            remedy=remedy,
+        )
+
+
+def _attachments(config: TrainingConfig, data: TrainingData) -> dict[str, bytes]:
+    """Give what checkpoints need beside their weights to become a bundle."""
+    from pizero_ros.policy.manifest import TOKENIZER_FILES
+    from pizero_ros.training.attachments import attachments_of
+
+    semantics = {name: meaning for name, (_, meaning) in data.robots.items()}
+    files = attachments_of(data.model, semantics)
+    if config.data.tokenizer is not None:
+        name = TOKENIZER_FILES[data.model.prompt.tokenizer]
+        files[name] = config.data.tokenizer.read_bytes()
+    return files
+
+
+def _train(
+    arguments: argparse.Namespace,
+    config: TrainingConfig,
+    data: TrainingData,
+    trainer: Trainer,
+    until: int,
+    processes: Team,
+    display: TrainDisplay,
+) -> Outcome:
+    from pizero_ros.training.saved import run_folder
+    from pizero_ros.training.stop import StopWish
+
+    identity: dict[str, Any] = {
+        **config.identity(),
+        'data_sha256': data.identity,
+        'sizes': trainer.policy.architecture.as_mapping(),
+    }
+    text = arguments.config.read_text(encoding='utf-8')
+    options = {'keep': config.keep, 'resume': arguments.resume, 'rank': processes.rank}
+    with run_folder(config.out, text, identity, **options) as folder, StopWish() as wish:
+        return trainer.run(
+            folder,
+            until,
+            stop=wish,
+            on_step=lambda done, loss: display.step(done, until, loss, config.batch),
+        )
