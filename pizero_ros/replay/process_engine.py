@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.2
 """How often the shares of the jobs under way are read."""
+
+_ENDING_S = 5.0
+"""Longest wait for the exit code of a process that has died."""
 
 _SPAWN = multiprocessing.get_context('spawn')
 """A fork of a process with threads (ONNX Runtime, OpenCV) may hang."""
@@ -120,10 +124,7 @@ class _Lane:
 
     def _ending(self) -> str:
         """Say how the process ended."""
-        code = None
-        if self._process is not None:
-            self._process.join(timeout=5.0)
-            code = self._process.exitcode
+        code = None if self._process is None else _exit_code(self._process)
         if code is None:
             return 'ended'
         if code == -signal.SIGKILL:
@@ -132,6 +133,15 @@ class _Lane:
                 'run fewer jobs at a time (--jobs)'
             )
         return f'was ended by {signal.Signals(-code).name}' if code < 0 else f'exited with {code}'
+
+
+def _exit_code(process: BaseProcess) -> int | None:
+    """Return the exit code of a process that is ending."""
+    # The pool's own thread asks for it too, and whoever comes second learns it a moment later.
+    deadline = time.monotonic() + _ENDING_S
+    while process.exitcode is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return process.exitcode
 
 
 def _next(waiting: list[Job], lane: _Lane, lanes: Sequence[_Lane]) -> Job:
