@@ -55,7 +55,7 @@ class Rules:
         latency: Time from observation to chunk.
         scheduling: Mode of the scheduler.
         controller: How the controllers replace a trajectory.
-        seed: Of the latencies: the same for every source.
+        seed: Of the latencies; the same for all that is to be compared.
     """
 
     latency: Latency
@@ -139,6 +139,8 @@ class DeployedRun:
         self._actions: list[Floats] = []
         self._happenings: list[Happening] = []
         self._deadlines_missed = 0
+        self._blind = False
+        self._restarts = 0
         self._told_ns: dict[str, int] = {}
 
     def advance(self, time_ns: int, prompt: str) -> None:
@@ -185,8 +187,16 @@ class DeployedRun:
             trajectories_rejected=dict(self._robot.rejected()),
             starvations=self._tally.starvations,
             observations_refused=self._tally.observations_refused,
-            deadlines_missed=self._deadlines_missed,
+            deadlines_missed=self._deadlines_missed + self._overdue,
+            unanswered=self._inference is not None,
+            restarts=self._restarts,
         )
+
+    @property
+    def _overdue(self) -> bool:
+        """Whether the inference under way is late already."""
+        inference = self._inference
+        return inference is not None and self._now_ns - inference.asked_ns > self._executed_ns
 
     def _next_ns(self) -> int:
         """Return when something happens next by itself."""
@@ -205,7 +215,9 @@ class DeployedRun:
         """Do what the node's control timer does, and note what the controllers say."""
         now_ns, self._tick_ns = self._tick_ns, self._tick_ns + self._period_ns
         asked_ns = now_ns if self._inference is None else self._inference.asked_ns
+        refused = self._tally.observations_refused
         self._supervisor.tick(now_ns, enabled=True, inferring_s=(now_ns - asked_ns) * 1e-9)
+        self._blind |= self._tally.observations_refused > refused
         self._times.append(now_ns)
         self._commanded.append(self._robot.sample(now_ns))
         self._moving.append(self._commander.status().sequence is not None)
@@ -233,7 +245,10 @@ class DeployedRun:
         observed = self._assembler.observe(now_ns, self._prompt)
         if isinstance(observed, Refusal):
             self._refuse(str(observed.reasons[0].kind), str(observed))
+            self._blind = True
             return
+        if self._blind:
+            request = self._restart()
         leftover = request.leftover(self._commander.controller_ns(observed.stamp_ns))
         try:
             answer = self._source(observed, len(self._fates), request.epoch, leftover)
@@ -242,6 +257,19 @@ class DeployedRun:
             return
         due_ns = now_ns + self._rules.latency.draw(self._generator)
         self._inference = _Inference(request, answer, now_ns, due_ns)
+
+    def _restart(self) -> Request:
+        """Begin anew where the robot of the recording is, now that there is something to see.
+
+        A robot that holds because its sensors are gone sees itself, held, when they are back. A
+        recording shows a robot that went on, from which the held one is too far to follow.
+        """
+        self._blind = False
+        self._restarts += bool(self._robot.sent)
+        self._commander.fail()
+        self._commander.reset()
+        self._robot.restart()
+        return self._commander.begin(self._now_ns)
 
     def _refuse(self, kind: str, text: str) -> None:
         measured = self._assembler.measured()
@@ -260,7 +288,7 @@ class DeployedRun:
             inference.request.requested_ns, chunk.observed_ns, now_ns, decision.reason
         )
         if decision.steps and decision.start_ns is not None:
-            first, count = decision.steps.start, len(decision.steps)
+            first, count = self._on_steps(decision.steps, inference.answer)
             fate = replace(fate, first_step=first, steps=count, start_ns=decision.start_ns)
         self._fates.append(fate)
         self._actions.append(inference.answer.raw)
@@ -268,6 +296,13 @@ class DeployedRun:
             Happening(now_ns, each.group, each.reason, each.text)
             for each in decision.interventions
         ]
+
+    def _on_steps(self, steps: range, answer: Answer) -> tuple[int, int]:
+        """Return first and number of published steps as steps of the robot."""
+        ratio = self._embodiment.rate_hz / answer.chunk.rate_hz
+        given = int(np.isfinite(answer.raw).any(axis=1).sum())
+        first = min(round(steps.start * ratio), given)
+        return first, min(round(steps.stop * ratio), given) - first
 
     def _publish(self, commands: Iterable[Command]) -> bool:
         self._robot.obey(commands, self._now_ns)

@@ -51,7 +51,8 @@ class ChunkFate:
         observed_ns: Stamp of its observation.
         arrived_ns: When its chunk arrived: the observation was taken a latency before.
         reason: ``accepted``, or why it was not executed (``Decision.reason``).
-        first_step: First step of it that was published, -1 if none was.
+        first_step: First step of it that was published, -1 if none was; steps are the robot's,
+            whatever the policy's rate.
         steps: Number of steps that were published.
         start_ns: When its action 0 was due, -1 if nothing was published.
     """
@@ -109,7 +110,7 @@ class Deployed:
     Attributes:
         time_ns: int64 [T].
         commanded: float64 [T, J], raw; NaN while nothing was commanded and nothing measured. An
-            arm holds where it was measured until its first trajectory.
+            arm stands where it was first measured until its first trajectory.
         recorded: float64 [T, J], what the demonstrator commanded at these moments, NaN where
             unknown.
         moving: bool [T], whether a chunk was being executed (not before the first, not in a hold).
@@ -122,8 +123,11 @@ class Deployed:
         trajectories_rejected: Reason → number of those that its rules refuse.
         starvations: How often the published horizon ran out.
         observations_refused: How often there was no observation fit for inference.
-        deadlines_missed: Chunks that arrived later than the executed steps of their predecessor
-            lasted.
+        deadlines_missed: Inferences that took longer than the executed steps last, those that were
+            still under way at the end included.
+        unanswered: Inferences under way at the end.
+        restarts: Holds for which the recording's own sensors were to blame, and after which the
+            robot was put where that of the recording was: it cannot have gone on without them.
     """
 
     time_ns: Integers
@@ -140,6 +144,8 @@ class Deployed:
     starvations: int
     observations_refused: int
     deadlines_missed: int
+    unanswered: int = 0
+    restarts: int = 0
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,10 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 UNINSTRUCTED = 'do the task'
 """Prompt when neither the recording nor the user gives one; the report says so."""
 
+LATENCY_SEED = 0
+"""Latencies are drawn alike for every source and every seed of the noise, so that what differs
+between them is what they said."""
+
 _OUTSIDE_MODEL = ('preprocess', 'postprocess')
 """Phases of a chunk that are no inference."""
 
@@ -45,7 +49,8 @@ class Settings:
 
     Attributes:
         modes: Which evaluations.
-        every: Recorded steps between two open-loop queries, None for the robot's executed steps.
+        every: Recorded steps between two open-loop queries, None for those in the time that the
+            robot's executed steps last.
         seeds: Of the noise; each is a run of its own.
         noise: ``gaussian``, ``continuous``, or ``auto`` for what the policy says it wants.
         prompt: Instruction, None for that of the recording.
@@ -93,7 +98,8 @@ def evaluate(
         The result; the same for the same arguments, but for its ``timing``.
 
     Raises:
-        BagError: If the recording is damaged or lacks what the robot needs.
+        BagError: If the recording is damaged, lacks what the robot needs, or gives not a single
+            observation.
         PizeroError: If the policy cannot take what the recording gives.
     """
     started = time.perf_counter()
@@ -118,12 +124,13 @@ def evaluate(
                 embodiment,
                 source,
                 recorded,
-                Rules(latency, settings.scheduling, settings.controller, imagined.seeds[name]),
+                Rules(latency, settings.scheduling, settings.controller, LATENCY_SEED),
                 decode,
             )
             for name, source in imagined.sources.items()
         }
         _play(recording, [open_loop, *deployed.values()], settings, prompt, progress)
+    open_loop.check(path)
     policies = [each for stage in made.values() for each in stage.policies]
     return Episode(
         bag=str(path),
@@ -150,7 +157,6 @@ class _Sources:
         self._embodiment = embodiment
         self._recorded = recorded
         self.sources: dict[str, Source] = {}
-        self.seeds: dict[str, int] = {}
         self.policies: list[PolicySource] = []
 
     def add_policy(self, predictor: Predictor, label: str, settings: Settings) -> None:
@@ -161,14 +167,12 @@ class _Sources:
             )
             source = PolicySource(predictor, noise, self._embodiment)
             self.sources[f'{label}#{seed}'] = source
-            self.seeds[f'{label}#{seed}'] = seed
             self.policies.append(source)
 
     def add_baselines(self) -> None:
-        """Add those that need no policy; latencies are drawn for them with seed 0."""
+        """Add those that need no policy."""
         for name in BASELINES:
             self.sources[name] = MAKERS[name](self._embodiment, self._recorded)
-            self.seeds[name] = 0
 
 
 def _first_prompt(recording: Recording, settings: Settings) -> str:

@@ -33,8 +33,7 @@ class _Arm:
         self.model: JointTrajectoryController | None = None
         self.last: TrajectoryCommand | None = None
 
-    def activate(self, now_ns: int, measured: Mapping[str, float]) -> JointTrajectoryController:
-        positions = np.array([measured.get(name, np.nan) for name in self.names])
+    def activate(self, now_ns: int, positions: Floats) -> JointTrajectoryController:
         self.model = JointTrajectoryController(
             self.names, positions, replacement=self._replacement
         )
@@ -82,7 +81,7 @@ class ImaginedRobot:
         }
         self._held = np.full(len(columns), np.nan)
         self._held[columns.where(kind='twist')] = 0.0
-        self._grippers_at = columns.where(kind='gripper')
+        self._stands = self._held.copy()
         self._grippers = [g.name for g in embodiment.actions if g.output == 'gripper']
 
     def obey(self, commands: Iterable[Command], now_ns: int) -> None:
@@ -96,21 +95,39 @@ class ImaginedRobot:
                 self._hold(command.group, command.joint_names, command.positions)
 
     def sample(self, now_ns: int) -> Floats:
-        """Return where every joint is told to be: float64 [J], raw, NaN where nobody knows."""
+        """Return where every joint is told to be: float64 [J], raw, NaN where nobody knows.
+
+        What was never commanded stands where it was first measured: the robot of the recording
+        goes on, this one has not begun.
+        """
         values: Floats = self._held.copy()
-        measured = self._measured() if self._uncommanded else {}
+        if self._uncommanded:
+            self._look()
         for group in self._grippers:
-            for column, name in zip(self._where[group], self._names[group], strict=True):
-                if np.isnan(values[column]):
-                    values[column] = measured.get(name, np.nan)
-        self._uncommanded = bool(np.isnan(self._held[self._grippers_at]).any())
+            where = self._where[group]
+            values[where] = np.where(np.isnan(values[where]), self._stands[where], values[where])
         for group, arm in self._arms.items():
-            if arm.model is None:
-                self._uncommanded = True
-                values[self._where[group]] = [measured.get(name, np.nan) for name in arm.names]
-            else:
-                values[self._where[group]] = arm.model.sample(now_ns)[0]
+            where = self._where[group]
+            values[where] = (
+                self._stands[where] if arm.model is None else arm.model.sample(now_ns)[0]
+            )
         return values
+
+    def restart(self) -> None:
+        """Put the robot where that of the recording is; arms wait there for a trajectory."""
+        for arm in self._arms.values():
+            arm.model = arm.last = None
+        self._stands[:] = np.nan
+        self._look()
+
+    def _look(self) -> None:
+        """Note where joints stand that nobody knew of."""
+        measured = self._measured()
+        for group, names in self._names.items():
+            for column, name in zip(self._where[group], names, strict=True):
+                if np.isnan(self._stands[column]):
+                    self._stands[column] = measured.get(name, np.nan)
+        self._uncommanded = bool(np.isnan(self._stands).any())
 
     def rejected(self) -> Counter[str]:
         """Return reason → number of refused messages."""
@@ -122,7 +139,9 @@ class ImaginedRobot:
 
     def _follow(self, command: TrajectoryCommand, now_ns: int) -> None:
         arm = self._arms[command.group]
-        model = arm.model or arm.activate(now_ns, self._measured())
+        if self._uncommanded:
+            self._look()
+        model = arm.model or arm.activate(now_ns, self._stands[self._where[command.group]])
         model.sample(now_ns)
         rejection = model.accept(command, now_ns)
         self.sent += 1

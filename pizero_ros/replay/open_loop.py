@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pizero_ros.errors import BagError
 from pizero_ros.observation.assembler import ObservationAssembler
 from pizero_ros.observation.intake import Intake
 from pizero_ros.observation.refusal import Refusal
@@ -15,6 +16,7 @@ from pizero_ros.replay.episode import Inputs, OpenLoop, StreamInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.observation.cameras import Decode
@@ -54,7 +56,9 @@ class OpenLoopRun:
         self._cameras = {camera.topic for camera in embodiment.cameras}
         # What belongs to a step comes within nanoseconds or so of it, in any order.
         slack_ns = round(ROUNDING_PERIODS * 1e9 / embodiment.rate_hz)
-        self._moments = (recorded.moments()[FIRST_STEP::every] + slack_ns).tolist()
+        moments = recorded.moments()
+        self._steps = len(moments)
+        self._moments = (moments[FIRST_STEP::every] + slack_ns).tolist()
         self._next = 0
         steps = np.arange(embodiment.horizon)
         self._offsets_ns = np.round(steps * 1e9 / embodiment.rate_hz).astype(np.int64)
@@ -64,6 +68,7 @@ class OpenLoopRun:
         self._truth: list[Floats] = []
         self._ages: list[tuple[float, float]] = []
         self._refused: Counter[str] = Counter()
+        self._last_refusal = ''
         self._last_ns = 0
 
     def advance(self, time_ns: int, prompt: str) -> None:
@@ -76,6 +81,29 @@ class OpenLoopRun:
         """Take in a sensor's message."""
         self._intake.take(sensed.topic, sensed.message, sensed.header_ns, sensed.time_ns)
         self._last_ns = sensed.time_ns
+
+    def check(self, path: Path) -> None:
+        """Refuse a recording that gave no observation at all.
+
+        Args:
+            path: The recording, for the error.
+
+        Raises:
+            BagError: There was none.
+        """
+        if self._asked:
+            return
+        raise BagError.at(
+            path,
+            'observations',
+            found=f'none at {len(self._moments)} moments'
+            + (f'; the last was refused for {self._last_refusal}' if self._last_refusal else ''),
+            expected='an observation to ask a policy about',
+            remedy=''
+            if self._moments
+            else f'It has {self._steps} recorded steps of actions; at '
+            f'least {FIRST_STEP + 1} are needed.',
+        )
 
     def results(self) -> dict[str, OpenLoop]:
         """Return source → chunks."""
@@ -116,6 +144,7 @@ class OpenLoopRun:
         observed = self._assembler.observe(now_ns, prompt)
         if isinstance(observed, Refusal):
             self._refused[str(observed.reasons[0].kind)] += 1
+            self._last_refusal = str(observed)
             return
         sequence = len(self._asked)
         for name, source in self._sources.items():

@@ -152,6 +152,57 @@ def test_slow_inference_misses_deadlines_and_starves(bag, robot):
     assert any(happening.reason == 'starved' for happening in stream.happenings)
 
 
+def test_slower_inference_never_comes_off_better(bag, robot):
+    """A robot that waits for its first chunk stands; the demonstrator's motion is not its own."""
+    errors, missed = [], []
+    for latency in ('50ms', '300ms', '1s', '20s'):
+        settings = Settings(modes=('deployed',), latency=latency)
+        stream = evaluate(bag, robot, None, 'none', settings).deployed['recording']
+        errors.append(np.nanmean(np.abs(stream.commanded - stream.recorded)[:, :2]))
+        missed.append(stream.deadlines_missed)
+    assert errors == sorted(errors)
+    assert missed[0] == 0
+    assert missed[-1] == stream.unanswered == 1
+    first = np.append(measured(0), 0)[:2]
+    np.testing.assert_array_equal(stream.commanded[:, :2], [first] * len(stream.commanded))
+
+
+def test_topic_that_starts_late_delays_the_robot_and_no_more(tmp_path, robot):
+    def late():
+        for topic, msgtype, time_ns, message in demonstration(STEPS):
+            step = (time_ns - START_NS) // PERIOD_NS
+            if not (topic == '/finger/joint_states' and step < 12):
+                yield topic, msgtype, time_ns, message
+
+    found = evaluate(write(tmp_path / 'bag', late()), robot, None, 'none', Settings())
+    stream = found.deployed['recording']
+    assert {chunk.reason for chunk in stream.chunks} == {'accepted'}
+    assert np.abs(stream.commanded - stream.recorded)[-20:, :2].max() < 0.02
+
+
+@pytest.mark.parametrize('offset_ns', [-START_NS, 10**12])
+def test_recording_without_a_single_observation_is_an_error(tmp_path, robot, offset_ns):
+    """Header stamps of 0, or of another clock."""
+
+    def stamped():
+        types = Types()
+        for topic, msgtype, time_ns, message in demonstration(STEPS):
+            if hasattr(message, 'header'):
+                message.header = types.header(time_ns + offset_ns if offset_ns > 0 else 0)
+            yield topic, msgtype, time_ns, message
+
+    path = write(tmp_path / 'bag', stamped())
+    why = 'without a header stamp' if offset_ns < 0 else 'in the future'
+    with pytest.raises(BagError, match=f'observations: found none at 12 moments.*{why}'):
+        evaluate(path, robot, None, 'none', Settings(actions='/demo/action'))
+
+
+def test_recording_of_two_steps_is_an_error(tmp_path, robot):
+    path = write(tmp_path / 'bag', demonstration(2))
+    with pytest.raises(BagError, match='2 recorded steps of actions; at least 3'):
+        evaluate(path, robot, None, 'none', Settings())
+
+
 def test_holes_in_a_recording_make_the_robot_hold(tmp_path, robot):
     def holed():
         for topic, msgtype, time_ns, message in demonstration(STEPS):
@@ -166,6 +217,10 @@ def test_holes_in_a_recording_make_the_robot_hold(tmp_path, robot):
     step = (stream.time_ns - START_NS) // PERIOD_NS
     assert not stream.moving[(step > 32) & (step < 40)].any()
     assert stream.moving[(step > 45)].all()
+    # A robot that held would see itself; the recording shows one that went on.
+    assert stream.restarts == 1
+    assert np.abs(stream.commanded - stream.recorded)[step > 55, :2].max() < 0.06
+    assert {chunk.reason for chunk in stream.chunks} <= {'accepted', 'stale_epoch'}
     assert found.inputs.refused == {'stale': 4}
     states = {stream.topic: stream for stream in found.inputs.streams}
     assert states['/arm/joint_states'].missing == 20
