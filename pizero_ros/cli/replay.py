@@ -90,7 +90,8 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         '--every',
         metavar='N',
         type=positive,
-        help="recorded steps between two open-loop queries (default: the robot's executed steps)",
+        help='recorded steps between two open-loop queries (default: as many as are recorded '
+        "while the robot's executed steps last)",
     )
     group.add_argument(
         '--seeds',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,9 @@ STATE = 'state'
 RELATIVE = 'these look like steps, not positions: compare with --actions state'
 """What is said of recorded actions that are nearer to the joints' steps than to the joints."""
 
+NAMING_MESSAGES = 50
+"""Messages after which a topic has named all of its joints."""
+
 
 def find_actions(bag: Bag, embodiment: Embodiment, choice: str = AUTO) -> RecordedActions:
     """Read the recorded actions of a robot.
@@ -42,12 +46,13 @@ def find_actions(bag: Bag, embodiment: Embodiment, choice: str = AUTO) -> Record
     """
     first = {name: column for column, name in enumerate(_names(embodiment))}
     if choice == STATE:
-        tracks = of_joints(bag, first, [source.topic for source in embodiment.state])
+        tracks = _measured(bag, embodiment, first)
         _complete(bag, embodiment, tracks, choice)
     elif choice == AUTO:
         tracks = _searched(bag, embodiment, first)
     else:
         tracks = _named(bag, embodiment, first, [each.strip() for each in choice.split(',')])
+    _each_once(bag, embodiment, tracks)
     missing = sorted(set(first.values()) - {c for track in tracks for c in track.columns})
     words = ', '.join(dict.fromkeys(track.topic for track in tracks))
     if choice == STATE:
@@ -69,7 +74,7 @@ def _look_relative(bag: Bag, embodiment: Embodiment, found: RecordedActions) -> 
     """
     first = {name: column for column, name in enumerate(_names(embodiment))}
     arms = found.columns.where(kind='joint_trajectory')
-    tracks = of_joints(bag, first, [source.topic for source in embodiment.state])
+    tracks = _measured(bag, embodiment, first)
     known = {column for track in tracks for column in track.columns}
     if not tracks or not known.issuperset(arms):
         return False
@@ -79,9 +84,23 @@ def _look_relative(bag: Bag, embodiment: Embodiment, found: RecordedActions) -> 
     told, here = found.at(moments)[:, arms], state.at(moments)[:, arms]
     step = state.at(moments + period_ns)[:, arms] - here
     spans = found.columns.spans[arms]
-    from_here = np.nanmean(np.abs(told - here) / spans) if len(moments) > 1 else 0.0
-    from_step = np.nanmean(np.abs(told - step) / spans) if len(moments) > 1 else 0.0
+    # Headers on different clocks have no moment in common, and a single one tells nothing.
+    common = np.isfinite(told) & np.isfinite(here) & np.isfinite(step)
+    if not common.any():
+        return False
+    from_here = np.mean((np.abs(told - here) / spans)[common])
+    from_step = np.mean((np.abs(told - step) / spans)[common])
     return bool(from_step < 0.5 * from_here)
+
+
+def _measured(bag: Bag, embodiment: Embodiment, first: Mapping[str, int]) -> list[Track]:
+    """Read where the joints were, each from the topic from which the robot's file takes it."""
+    owners = {joint.name: source.topic for source in embodiment.state for joint in source.joints}
+    tracks: list[Track] = []
+    for topic in dict.fromkeys(source.topic for source in embodiment.state):
+        wanted = {name: n for name, n in first.items() if owners.get(name, topic) == topic}
+        tracks += of_joints(bag, wanted, [topic])
+    return tracks
 
 
 def _names(embodiment: Embodiment) -> list[str]:
@@ -92,7 +111,7 @@ def _searched(bag: Bag, embodiment: Embodiment, first: Mapping[str, int]) -> lis
     """Look for the topics of every group."""
     sensors = {source.topic for source in embodiment.state}
     candidates = {
-        topic.name: _first_names(bag, topic.name)
+        topic.name: _names_on(bag, topic.name)
         for topic in bag.topics.values()
         if topic.msgtype == JOINT_STATE and topic.count and topic.name not in sensors
     }
@@ -145,20 +164,28 @@ def _named(
             raise BagError.at(
                 bag.path,
                 name,
-                found=f'joints {", ".join(sorted(_first_names(bag, name)))}',
+                found=f'joints {", ".join(sorted(_names_on(bag, name)))}',
                 expected=f'some of {", ".join(first)}',
             )
         tracks += found
-    taken = [column for track in tracks for column in track.columns]
-    twice = sorted({column for column in taken if taken.count(column) > 1})
+    return tracks
+
+
+def _each_once(bag: Bag, embodiment: Embodiment, tracks: Sequence[Track]) -> None:
+    """Refuse joints that two topics command: nothing says which one counts."""
+    topics: dict[int, list[str]] = {}
+    for track in tracks:
+        for column in track.columns:
+            topics.setdefault(column, []).append(track.topic)
+    twice = sorted(column for column, found in topics.items() if len(found) > 1)
     if twice:
         raise BagError.at(
             bag.path,
-            ', '.join(topics),
+            ', '.join(dict.fromkeys(topic for column in twice for topic in topics[column])),
             found=f'{", ".join(_names(embodiment)[column] for column in twice)} twice',
             expected='each joint on one topic',
+            remedy='Choose with --actions TOPIC,….',
         )
-    return tracks
 
 
 def _complete(bag: Bag, embodiment: Embodiment, tracks: Sequence[Track], choice: str) -> None:
@@ -197,8 +224,7 @@ def _not_found(bag: Bag, group: ActionGroup, fitting: Sequence[str]) -> Exceptio
     )
 
 
-def _first_names(bag: Bag, topic: str) -> frozenset[str]:
-    """Return the joints of the first message of a topic."""
-    for sensed in decoded(bag, [topic]):
-        return frozenset(sensed.message.name)
-    return frozenset()
+def _names_on(bag: Bag, topic: str) -> frozenset[str]:
+    """Return the joints of the first messages of a topic: not every one names all of them."""
+    messages = islice(decoded(bag, [topic]), NAMING_MESSAGES)
+    return frozenset(name for sensed in messages for name in sensed.message.name)

@@ -31,7 +31,9 @@ that are actions are not in a bag."""
 
 
 def of_joints(bag: Bag, first: Mapping[str, int], topics: Sequence[str]) -> list[Track]:
-    """Read positions from JointState topics; messages may carry different joints.
+    """Read positions from JointState topics; messages may carry different joints, in any order.
+
+    Joints of a topic that are always given together make one track; others have their own.
 
     Args:
         bag: The recording.
@@ -41,11 +43,10 @@ def of_joints(bag: Bag, first: Mapping[str, int], topics: Sequence[str]) -> list
     Raises:
         BagError: If a message has names without positions.
     """
-    rows: dict[tuple[str, tuple[str, ...]], list[tuple[int, int, list[float]]]] = {}
+    series: dict[tuple[str, str], dict[int, tuple[int, float]]] = {}
     joint_states = [t for t in topics if bag.topics[t].msgtype == JOINT_STATE]
     for topic, message, header_ns, time_ns in decoded(bag, joint_states):
-        names = tuple(name for name in message.name if name in first)
-        if not names:
+        if not any(name in first for name in message.name):
             continue
         if len(message.position) != len(message.name):
             raise BagError.at(
@@ -54,13 +55,36 @@ def of_joints(bag: Bag, first: Mapping[str, int], topics: Sequence[str]) -> list
                 found=f'{len(message.name)} names and {len(message.position)} positions',
                 expected='a position for each name',
             )
-        places = [index for index, name in enumerate(message.name) if name in first]
-        values = [float(message.position[index]) for index in places]
-        rows.setdefault((topic, names), []).append((header_ns or time_ns, time_ns, values))
+        for name, position in zip(message.name, message.position, strict=True):
+            if name in first:
+                one = series.setdefault((topic, name), {})
+                one[header_ns or time_ns] = (time_ns, float(position))
+    together: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for (topic, name), found in series.items():
+        together.setdefault((topic, tuple(sorted(found))), []).append(name)
     return [
-        _track(topic, tuple(first[name] for name in names), found, held=False)
-        for (topic, names), found in rows.items()
+        _joined(
+            topic,
+            stamps,
+            {first[name]: series[topic, name] for name in sorted(names, key=first.__getitem__)},
+        )
+        for (topic, stamps), names in together.items()
     ]
+
+
+def _joined(
+    topic: str, stamps: tuple[int, ...], series: Mapping[int, Mapping[int, tuple[int, float]]]
+) -> Track:
+    """Make one track of columns that were given at the same times, in whatever messages."""
+    found = [[each[stamp] for each in series.values()] for stamp in stamps]
+    return Track(
+        topic,
+        tuple(series),
+        np.array(stamps, np.int64),
+        np.array([max(received for received, _ in row) for row in found], np.int64),
+        np.array([[value for _, value in row] for row in found], np.float64),
+        held=False,
+    )
 
 
 def _track(

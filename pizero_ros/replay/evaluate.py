@@ -109,7 +109,8 @@ def evaluate(
         recorded = find_actions(bag, embodiment, settings.actions)
         prompt = _first_prompt(recording, settings)
         decode = RememberedPictures()
-        every = settings.every or embodiment.executed_steps
+        executed_s = embodiment.executed_steps / embodiment.rate_hz
+        every = settings.every or recorded.steps_in(executed_s)
         made = {mode: _Sources(embodiment, recorded) for mode in settings.modes}
         for mode in settings.modes:
             if predictor is not None:

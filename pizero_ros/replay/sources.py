@@ -137,7 +137,7 @@ class Baseline:
 
     def _last(self, observation: Observation) -> Floats:
         """Return float64 [J]: the last command; where there was none, staying as it is."""
-        last: Floats = self._recorded.before(observation.stamp_ns, 1)[0]
+        last: Floats = self._recorded.before(observation.stamp_ns)
         return _filled(last, self._state(observation))
 
 
@@ -171,10 +171,8 @@ class Linear(Baseline):
     """Go on as the last two commands before the observation went."""
 
     def _actions(self, observation: Observation) -> Floats:
-        last = self._last(observation)
-        before = _filled(self._recorded.before(observation.stamp_ns, 2)[0], last)
-        ahead: Floats = last + (self._steps[:, None] + 1.0) * (last - before)
-        return ahead
+        ahead = self._recorded.extrapolated(observation.stamp_ns, self._offsets_ns)
+        return _filled(ahead, self._last(observation))
 
 
 def _filled(values: Floats, others: Floats) -> Floats:

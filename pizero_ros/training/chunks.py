@@ -67,7 +67,8 @@ class Chunks:
 
         Returns:
             float64 [H, action width], robot vector, and bool [H], False where the demonstration
-            had ended: there the last action is repeated, and the base stands still. ``None`` if
+            had ended, or is not known: there the last action is repeated, and the base stands
+            still. ``None`` if
             not even the first action is known.
         """
         times_ns = stamp_ns + self._offsets_ns

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import yaml
 from bags import (
+    EMBODIMENT,
     JOINTS,
     PERIOD_NS,
+    RATE_HZ,
     START_NS,
     Types,
     commanded,
@@ -64,12 +67,8 @@ def test_nothing_is_known_outside_the_recording(tmp_path, robot):
 
 def test_what_is_given_at_a_moment_is_not_before_it(tmp_path, robot):
     found = actions(tmp_path, robot, demonstration(STEPS))
-    np.testing.assert_array_equal(
-        found.before(int(moments(5)[0]), 2), [commanded(3), commanded(4)]
-    )
-    first = found.before(int(moments(1)[0]), 2)
-    assert np.isnan(first[0]).all()
-    np.testing.assert_array_equal(first[1], commanded(0))
+    np.testing.assert_array_equal(found.before(int(moments(5)[0])), commanded(4))
+    assert np.isnan(found.before(int(moments(0)[0]))).all()
 
 
 def test_state_as_action_is_the_motion_itself(tmp_path, robot):
@@ -197,3 +196,202 @@ def test_actions_that_are_steps_are_pointed_out(tmp_path, robot):
                 yield topic, msgtype, time_ns, message
 
     assert actions(tmp_path, robot, stepping()).words == f'/demo/action; {RELATIVE}'
+
+
+def told(names_at, values_at=commanded, steps=range(STEPS)):
+    """The demonstration, with other action messages: step → the joints that each names."""
+    types = Types()
+    yield from demonstration(STEPS, types, skip=('/demo/action',))
+    for step in steps:
+        stamp = START_NS + step * PERIOD_NS
+        values = dict(zip(JOINTS, values_at(step), strict=True))
+        for names in names_at(step):
+            message = types.joints(stamp, names, [values[name] for name in names])
+            yield '/demo/action', 'sensor_msgs/msg/JointState', stamp, message
+
+
+def every(found, step=0.25):
+    return found.at(moments(*np.arange(-1, STEPS + 1, step)))
+
+
+def test_order_of_names_may_change_from_message_to_message(tmp_path, robot):
+    plain = actions(tmp_path, robot, demonstration(STEPS))
+    (tmp_path / 'again').mkdir()
+    turned = actions(
+        tmp_path / 'again',
+        robot,
+        told(lambda step: [JOINTS[::-1] if step % 3 == 1 or step == STEPS - 1 else JOINTS]),
+    )
+    assert len(turned.tracks) == len(plain.tracks) == 1
+    assert turned.tracks[0].columns == (0, 1, 2)
+    np.testing.assert_array_equal(every(turned), every(plain))
+    np.testing.assert_array_equal(turned.moments(), plain.moments())
+
+
+def test_joints_of_one_stamp_may_come_in_two_messages(tmp_path, robot):
+    found = actions(tmp_path, robot, told(lambda _: [JOINTS[2:], JOINTS[:2]]))
+    assert [track.columns for track in found.tracks] == [(0, 1, 2)]
+    np.testing.assert_array_equal(found.at(moments(3, STEPS - 1))[0], commanded(3))
+
+
+@pytest.mark.parametrize('odd', [0, 1])
+def test_joint_that_only_every_second_message_names_has_its_own_series(tmp_path, robot, odd):
+    found = actions(
+        tmp_path, robot, told(lambda step: [JOINTS if step % 2 == odd else JOINTS[:2]])
+    )
+    assert sorted(track.columns for track in found.tracks) == [(0, 1), (2,)]
+    assert found.gaps == 0
+    values = found.at(moments(*range(STEPS)))
+    np.testing.assert_array_equal(values[:, :2], [commanded(n)[:2] for n in range(STEPS)])
+    np.testing.assert_array_equal(
+        values[odd::2, 2], [commanded(n)[2] for n in range(STEPS)][odd::2]
+    )
+    between = 0.5 * (commanded(4 + odd)[2] + commanded(6 + odd)[2])
+    np.testing.assert_allclose(values[5 + odd, 2], between, atol=1e-12)
+
+
+def test_state_is_taken_from_the_topics_of_the_robots_file(tmp_path, robot):
+    """Another topic that names the joint too says nothing."""
+
+    def doubled():
+        types = Types()
+        for topic, msgtype, time_ns, message in demonstration(STEPS, types):
+            at = measured((time_ns - START_NS) // PERIOD_NS)
+            if topic == '/arm/joint_states':
+                message = types.joints(time_ns, JOINTS, [*at[:2], 0.033])
+            elif topic == '/finger/joint_states':
+                message = types.joints(time_ns, JOINTS, [0.7, 0.7, at[2]])
+            yield topic, msgtype, time_ns, message
+
+    found = actions(tmp_path, robot, doubled(), 'state')
+    np.testing.assert_array_equal(found.at(moments(9))[0], measured(9))
+
+
+def test_measured_joint_that_is_on_two_topics_is_an_error(tmp_path):
+    """The robot's file does not say which one counts: it measures something else there."""
+    content = yaml.safe_load(EMBODIMENT)
+    content['state'][1]['joints'][0]['name'] = 'knuckle'
+    robot = load_embodiment(write_embodiment(tmp_path, state=content['state']))
+
+    def doubled():
+        types = Types()
+        for topic, msgtype, time_ns, message in demonstration(STEPS, types):
+            if topic.endswith('/joint_states'):
+                at = measured((time_ns - START_NS) // PERIOD_NS)
+                message = types.joints(time_ns, JOINTS, at)
+            yield topic, msgtype, time_ns, message
+
+    with pytest.raises(BagError, match=r'finger twice, expected each joint on one topic'):
+        actions(tmp_path, robot, doubled(), 'state')
+
+
+def at_rate(hz, values_at, skip=range(0)):
+    """The demonstration with actions at a rate of their own; ``values_at`` takes seconds."""
+    types = Types()
+    yield from demonstration(STEPS, types, skip=('/demo/action',))
+    for number in range(round(STEPS / RATE_HZ * hz)):
+        if number in skip:
+            continue
+        stamp = START_NS + round(number * 1e9 / hz)
+        message = types.joints(stamp, JOINTS, values_at(number / hz))
+        yield '/demo/action', 'sensor_msgs/msg/JointState', stamp, message
+
+
+SLOPE = np.array([0.3, -0.2, 0.01])
+
+
+def ramp(seconds):
+    return 0.1 + SLOPE * seconds
+
+
+@pytest.mark.parametrize('hz', [10, 20, 100])
+def test_recorded_steps_in_a_time_are_those_of_the_recording(tmp_path, robot, hz):
+    found = actions(tmp_path, robot, at_rate(hz, ramp))
+    assert found.steps_in(0.5) == hz // 2
+    assert found.steps_in(0.001) == 1
+
+
+def test_steps_of_goals_that_are_sent_on_change_are_those_of_the_robot(tmp_path, robot):
+    assert actions(tmp_path, robot, commands(Types())).steps_in(0.5) == 10
+
+
+GAP = range(8, 18)  # Between step 7 and step 18.
+
+
+def gapped(tmp_path, robot, gap=GAP):
+    return actions(tmp_path, robot, at_rate(RATE_HZ, ramp, gap))
+
+
+def test_motion_in_a_gap_is_unknown_and_that_is_said(tmp_path, robot):
+    found = gapped(tmp_path, robot)
+    assert found.gaps == 1
+    assert found.words == '/demo/action; 1 gap longer than 0.15 s is left out'
+    assert np.isnan(found.at(moments(7.2, 8, 12, 17, 17.8))).all()
+    # A moment within a tenth of a step of a sample is at it, and not on the way to the next.
+    beside = found.at(moments(6.5, 7, 7.05, 17.95, 18, 18.5))
+    steps = np.array([6.5, 7, 7, 18, 18, 18.5])
+    np.testing.assert_allclose(beside, [ramp(step / RATE_HZ) for step in steps], atol=1e-12)
+
+
+def test_motion_in_a_gap_stays_as_it_was_for_a_chunk(tmp_path, robot):
+    found = gapped(tmp_path, robot)
+    held = found.at(moments(8, 12, 17.5, 18.5), extended=True)
+    np.testing.assert_allclose(held[:3], [ramp(7 / RATE_HZ)] * 3, atol=1e-12)
+    np.testing.assert_allclose(held[3], ramp(18.5 / RATE_HZ), atol=1e-12)
+
+
+def test_two_lost_messages_are_no_gap(tmp_path, robot):
+    found = gapped(tmp_path, robot, range(8, 10))
+    assert (found.gaps, found.words) == (0, '/demo/action')
+    np.testing.assert_allclose(found.at(moments(8.5))[0], ramp(8.5 / RATE_HZ), atol=1e-12)
+
+
+def test_slow_recording_is_no_row_of_gaps(tmp_path, robot):
+    found = actions(tmp_path, robot, at_rate(2, ramp))
+    assert found.gaps == 0
+    np.testing.assert_allclose(found.at(moments(13))[0], ramp(13 / RATE_HZ), atol=1e-12)
+
+
+def twist(types, ahead):
+    """A speed straight ahead."""
+    known = types.store.types
+    vector = known['geometry_msgs/msg/Vector3']
+    return known['geometry_msgs/msg/Twist'](vector(ahead, 0.0, 0.0), vector(0.0, 0.0, 0.0))
+
+
+def test_base_that_gets_no_commands_stands(tmp_path):
+    content = yaml.safe_load(EMBODIMENT)
+    axis = {'name': 'linear.x', 'index': 3, 'velocity': 0.5, 'acceleration': 1.0, 'max_step': 0.5}
+    base = {'group': 'base', 'output': 'twist', 'topic': '/cmd_vel', 'message': 'twist'}
+    content['actions'].append(base | {'joints': [axis]})
+    robot = load_embodiment(write_embodiment(tmp_path, actions=content['actions']))
+
+    def driving():
+        types = Types()
+        yield from demonstration(STEPS, types)
+        for step in (5, 10, 15, 40):
+            stamp = START_NS + step * PERIOD_NS
+            yield '/cmd_vel', 'geometry_msgs/msg/Twist', stamp, twist(types, 0.3)
+
+    found = actions(tmp_path, robot, driving())
+    steps = [4, 5, 14, 15, 24, 25, 26, 39, 40, 50, 51, 100]
+    speeds = [np.nan, 0.3, 0.3, 0.3, 0.3, 0.3, 0.0, 0.0, 0.3, 0.3, 0.0, 0.0]
+    for extended in (False, True):
+        values = found.at(moments(*steps), extended=extended)[:, 3]
+        np.testing.assert_array_equal(values, speeds)
+    assert [found.before(int(moments(step)[0]))[3] for step in (20, 30)] == [0.3, 0.0]
+    assert found.gaps == 0
+
+
+@pytest.mark.filterwarnings('error')
+def test_actions_on_another_clock_are_not_taken_for_steps(tmp_path, robot):
+    def elsewhere():
+        types = Types()
+        for topic, msgtype, time_ns, message in demonstration(STEPS, types):
+            if topic == '/demo/action':
+                early = types.joints(time_ns - START_NS + 1, message.name, message.position)
+                yield topic, msgtype, time_ns, early
+            else:
+                yield topic, msgtype, time_ns, message
+
+    assert actions(tmp_path, robot, elsewhere()).words == '/demo/action'

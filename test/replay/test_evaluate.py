@@ -347,3 +347,25 @@ def test_baselines_can_be_left_out(trained, arm_bag):
 
 def test_rate_of_the_demonstration_is_that_of_the_robot(robot):
     assert robot.rate_hz == RATE_HZ
+
+
+@pytest.mark.parametrize('faster', [1, 4])
+def test_queries_are_as_far_apart_in_time_whatever_the_rate_of_the_actions(
+    tmp_path, robot, faster
+):
+    def denser():
+        types = Types()
+        for topic, msgtype, time_ns, message in demonstration(STEPS):
+            if topic != '/demo/action':
+                yield topic, msgtype, time_ns, message
+                continue
+            step = (time_ns - START_NS) // PERIOD_NS
+            for part in range(faster):
+                now_ns = time_ns + part * PERIOD_NS // faster
+                values = commanded(step + part / faster)
+                yield topic, msgtype, now_ns, types.joints(now_ns, message.name, values)
+
+    path = write(tmp_path / 'bag', sorted(denser(), key=lambda each: each[2]))
+    found = evaluate(path, robot, None, 'none', Settings(modes=('open_loop',)))
+    apart = np.diff(found.open_loop['hold'].asked_ns)
+    np.testing.assert_array_equal(apart, robot.executed_steps * PERIOD_NS)
