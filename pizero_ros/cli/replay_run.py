@@ -107,6 +107,8 @@ def evaluate_all(plan: Plan, unusable: Sequence[Unusable], command: str) -> dict
             lambda job: load(plan.out / EPISODES / job.key),
             progress=lambda done, all_: status.update(f'summing up {done} of {all_} episodes'),
         )
+        for each in content['failed'][len(listed) + len(results.failed) :]:
+            print_failure(Outcome(Job(each['bag'], each['policy'], ''), each['error']))
         unfinished = plan.out / f'{REPORT}.unfinished'
         write_json(unfinished, content)
         unfinished.replace(plan.out / REPORT)

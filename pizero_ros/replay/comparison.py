@@ -10,13 +10,18 @@ over its noise seeds. Keys (capitals are names: LABEL is a policy or a baseline)
     measures: MEASURE              those of ``MEASURES`` that any source has
       unit                         ``share``, ``ratio`` or ``count``
       better                       ``lower``, ``higher`` or None
+      steps                        int, first steps of the horizon that ``sources`` are over, those
+                                   that every source has; None for all but open-loop shares
       sources: LABEL               n (episodes), mean, low, high (both None for one episode)
       pairs                        list: a, b (LABELs), n (episodes that both have), mean of
-                                   a - b, low, high (both None for one episode), joints
+                                   a - b, low, high (both None for one episode), joints, steps
 
-A difference of a ``share`` is over the joints that both have in an episode; ``joints`` lists how
-many that were (one number, unless episodes differ), and is None for other units. Pairs are every
-two policies, in the order of their first episodes, then each policy with ``hold``.
+A difference of a ``share`` is over the joints and, in open loop, the steps of the horizon that
+both have in an episode; ``joints`` and ``steps`` list how many that were (one number, unless
+episodes differ), and are None for other units. What is over every step of a chunk and cannot be
+had of some steps (``relative_to_hold``, ``gripper_accuracy``) has no difference where the numbers
+of steps differ. Pairs are every two policies, in the order of their first episodes, then each
+policy with ``hold``.
 """
 
 from __future__ import annotations
@@ -27,7 +32,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pizero_ros.replay.episode import BASELINES
-from pizero_ros.replay.measures import MEASURES, Measure, episode_value, on_joints, shared_joints
+from pizero_ros.replay.measures import (
+    MEASURES,
+    OPEN_LOOP,
+    Measure,
+    episode_value,
+    on_first_steps,
+    on_joints,
+    shared_joints,
+    shared_steps,
+    steps_of,
+)
 from pizero_ros.replay.summary import HOLD, label_of
 
 if TYPE_CHECKING:
@@ -83,12 +98,21 @@ def compare(
     if HOLD in table:
         pairs += [(policy, HOLD) for policy in policies]
     measures = {}
+    horizons = {label: max(map(steps_of, table[label].values()), default=0) for label in labels}
+    least = min((steps for steps in horizons.values() if steps), default=0)
     for name, measure in MEASURES.items():
-        sources = {label: _values(table[label], measure) for label in labels}
+        limited = bool(least and measure.mode == OPEN_LOOP and measure.joint_key)
+        sources = {
+            label: _values(
+                table[label], measure, least if limited and horizons[label] > least else None
+            )
+            for label in labels
+        }
         if any(sources.values()):
             measures[name] = {
                 'unit': measure.unit,
                 'better': measure.better,
+                'steps': least if limited else None,
                 'sources': {
                     label: interval(values)._asdict()
                     for label, values in sources.items()
@@ -147,9 +171,22 @@ def _table(episodes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> T
     return table
 
 
-def _values(bags: Mapping[str, list[Mapping[str, Any]]], measure: Measure) -> list[float]:
-    """Return the value of each episode that has one, in the order of the recordings' names."""
-    found = (episode_value(bags[bag], measure) for bag in sorted(bags))
+def _values(
+    bags: Mapping[str, list[Mapping[str, Any]]], measure: Measure, steps: int | None
+) -> list[float]:
+    """Return the value of each episode that has one, in the order of the recordings' names.
+
+    Args:
+        bags: Recording → the figures of its seeds.
+        measure: What is wanted.
+        steps: First steps of the horizon that count; None for all that there are.
+    """
+    found = (
+        episode_value(bags[bag], measure)
+        if steps is None
+        else on_first_steps(bags[bag], measure, steps)
+        for bag in sorted(bags)
+    )
     return [value for value in found if value is not None]
 
 
@@ -159,22 +196,43 @@ def _difference(a: str, b: str, table: Table, measure: Measure) -> dict[str, Any
     found = list(_differences([(table[a][bag], table[b][bag]) for bag in both], measure))
     if not found:
         return None
-    joints = sorted({count for _, count in found if count is not None})
-    values = [value for value, _ in found]
-    return {'a': a, 'b': b, **interval(values)._asdict(), 'joints': joints or None}
+    joints, steps = (
+        sorted({count for count in counts if count is not None}) or None
+        for counts in (
+            [each.joints for each in found],
+            [each.steps for each in found],
+        )
+    )
+    values = [each.value for each in found]
+    return {'a': a, 'b': b, **interval(values)._asdict(), 'joints': joints, 'steps': steps}
+
+
+class _Different(NamedTuple):
+    """A difference in one episode, and on how many joints and steps it is."""
+
+    value: float
+    joints: int | None = None
+    steps: int | None = None
 
 
 def _differences(
     episodes: Iterable[tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]], measure: Measure
-) -> Iterator[tuple[float, int | None]]:
-    """Yield the difference of each episode, and on how many joints it is."""
+) -> Iterator[_Different]:
+    """Yield the difference of each episode that has one."""
     for ours, theirs in episodes:
-        if measure.joint_key:
-            joints = shared_joints([*ours, *theirs], measure)
-            if joints:
-                mine, its = (on_joints(seeds, measure, joints) for seeds in (ours, theirs))
-                yield mine - its, len(joints)
-        else:
+        both = [*ours, *theirs]
+        if not measure.joint_key:
+            if measure.whole and steps_of(ours) != steps_of(theirs):
+                continue
             value, other = (episode_value(seeds, measure) for seeds in (ours, theirs))
             if value is not None and other is not None:
-                yield value - other, None
+                yield _Different(value - other)
+            continue
+        joints, steps = shared_joints(both, measure), None
+        if measure.mode == OPEN_LOOP:
+            steps = {name: shared_steps(both, name) for name in joints}
+            joints = [name for name in joints if steps[name]]
+        if joints:
+            mine, its = (on_joints(seeds, measure, joints, steps) for seeds in (ours, theirs))
+            count = max(len(steps[name]) for name in joints) if steps else None
+            yield _Different(mine - its, len(joints), count)

@@ -188,7 +188,7 @@ class DeployedRun:
             starvations=self._tally.starvations,
             observations_refused=self._tally.observations_refused,
             deadlines_missed=self._deadlines_missed + self._overdue,
-            unanswered=self._inference is not None,
+            unanswered=int(self._inference is not None),
             restarts=self._restarts,
         )
 

@@ -43,6 +43,11 @@ class Compared:
         """Number of rows [..., J] in which the recording has any joint."""
         return int(np.isfinite(self.recorded).any(axis=-1).sum())
 
+    @property
+    def answered(self) -> npt.NDArray[np.bool_]:
+        """Rows [..., J] in which any joint has an error, bool [N, ...]."""
+        return np.asarray(np.isfinite(self.errors).any(axis=-1), np.bool_)
+
 
 def figure(value: SupportsFloat) -> float | None:
     """Return a plain float, None for one that is not defined."""
@@ -69,6 +74,10 @@ def unit_of(columns: Columns, group: str) -> str | None:
 def error_figures(said: Compared, hold: Compared | None, columns: Columns) -> dict[str, Any]:
     """Return what both evaluations have: undefined, overall, groups, joints, relative_to_hold.
 
+    Errors of a joint are over all its values. Those of a group and overall are means of its
+    joints' mean errors, and roots of the mean of its joints' mean squares: every joint has the
+    same weight, however many values it has.
+
     Args:
         said: Of one source.
         hold: Of the baseline that stands still, None if there is none.
@@ -89,19 +98,31 @@ def error_figures(said: Compared, hold: Compared | None, columns: Columns) -> di
 
 
 def by_step(errors: Floats, columns: Columns) -> dict[str, Any]:
-    """Return the mean absolute error of each step of the horizon.
+    """Return the errors of each step of the horizon.
 
     Args:
         errors: float64 [Q, H, J], absolute.
         columns: What the last axis is.
     """
     steps = metrics.mean(errors)
+    squares = metrics.rms(errors) / columns.spans
+    counts = np.isfinite(errors).sum(axis=0)
     shares = metrics.mean((steps / columns.spans).T)
     return {
         'mae_share': [figure(value) for value in shares],
         'joints': {
             column.name: [figure(value) for value in steps[:, j]]
             if np.isfinite(steps[:, j]).any()
+            else None
+            for j, column in enumerate(columns.columns)
+        },
+        'shares': {
+            column.name: {
+                'mae_share': [figure(value) for value in steps[:, j] / column.span],
+                'rmse_share': [figure(value) for value in squares[:, j]],
+                'count': counts[:, j].tolist(),
+            }
+            if counts[:, j].any()
             else None
             for j, column in enumerate(columns.columns)
         },

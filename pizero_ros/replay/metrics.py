@@ -79,10 +79,11 @@ def rms(values: Floats) -> Floats:
 def undefined(predicted: Floats, recorded: Floats) -> int:
     """Count recorded values that a source lacks in joints that it otherwise predicts.
 
-    Steps of chunks behind the last one that it ever gives are beyond its horizon, and not lacking.
+    Steps of chunks behind the last one that it ever gives are beyond its horizon, and not lacking;
+    nor are moments of a stream before the first at which it has the joint.
 
     Args:
-        predicted: float64 [..., J].
+        predicted: float64 [Q, H, J] of chunks, or [T, J] of a stream in the order of time.
         recorded: float64, the same shape.
     """
     given = np.isfinite(predicted)
@@ -90,6 +91,8 @@ def undefined(predicted: Floats, recorded: Floats) -> int:
     lacking = np.isfinite(recorded) & ~given & predicts
     if lacking.ndim == 3 and given.any():
         lacking = lacking[:, : 1 + int(np.flatnonzero(given.any(axis=(0, 2)))[-1])]
+    if lacking.ndim == 2:
+        lacking &= np.logical_or.accumulate(given, axis=0)
     return int(lacking.sum())
 
 
@@ -127,17 +130,21 @@ def takeovers(
     Args:
         start_ns: int64 [N], when action 0 of each published chunk is due.
         steps: int64 [N, 2], its first published step and the one after its last.
-        actions: float64 [N, H, J].
+        actions: float64 [N, H, J]; steps behind the last row do not count, nor does NaN.
         joined: bool [N], whether a chunk took over in motion; a chunk from rest does not count.
         rate_hz: Actions per second.
 
     Returns:
         float64 [M, J], first published action minus the earlier chunk there, interpolated
-        linearly; of takeovers that lie within what was published of the earlier chunk.
+        linearly; of takeovers that lie within what was published of the earlier chunk, and at
+        which any joint has a value.
     """
     jumps = [np.empty((0, actions.shape[2]))]
+    rows = actions.shape[1]
     for i in range(1, len(start_ns)):
-        first, last = int(steps[i, 0]), int(steps[i - 1, 1]) - 1
+        first, last = int(steps[i, 0]), min(int(steps[i - 1, 1]), rows) - 1
+        if not 0 <= first < rows:
+            continue
         place = float(start_ns[i] - start_ns[i - 1]) * 1e-9 * rate_hz + first
         if not joined[i] or not 0.0 <= place <= last + _SAME_STEP:
             continue
@@ -145,7 +152,9 @@ def takeovers(
         old = actions[i - 1, before]
         if place - before > _SAME_STEP:
             old = old + (place - before) * (actions[i - 1, before + 1] - old)
-        jumps.append((actions[i, first] - old)[None])
+        jump = actions[i, first] - old
+        if np.isfinite(jump).any():
+            jumps.append(jump[None])
     return np.concatenate(jumps)
 
 

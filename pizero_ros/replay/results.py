@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pizero_ros.replay.comparison import compare
+from pizero_ros.replay.jobs import Outcome, described
 from pizero_ros.replay.summary import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pizero_ros.replay.episode import Episode, Timing
-    from pizero_ros.replay.jobs import Job, Outcome
+    from pizero_ros.replay.jobs import Job
 
 SCHEMA = 1
 """Of ``report.json``."""
@@ -60,13 +61,17 @@ def report_content(
     Args:
         run: What is said about the whole.
         finished: The episodes, in the order of the report.
-        failed: The jobs without.
+        failed: The jobs without. An episode that cannot be read or summed up is listed behind
+            them.
         load: Gives the episode of a job; one is in memory at a time.
         progress: Told the number of episodes that are done, and of all.
     """
-    episodes = []
+    episodes, failed = [], list(failed)
     for done, job in enumerate(finished, start=1):
-        episodes.append(_entry(job, load(job)))
+        try:
+            episodes.append(_entry(job, load(job)))
+        except Exception as error:  # One bad episode must not cost the report of all others.
+            failed.append(Outcome(job, described(error)))
         progress(done, len(finished))
     return {
         'schema': SCHEMA,
@@ -111,14 +116,20 @@ def _entry(job: Job, episode: Episode) -> dict[str, Any]:
 
 
 def _timing(timing: Timing) -> dict[str, Any]:
-    """Return what an episode cost; ``chunks_s`` can be given to ``--latency``."""
+    """Return what an episode cost; ``chunks_s`` can be given to ``--latency``.
+
+    It has a value for each chunk. Of a phase that some chunks lack nothing tells which: its time
+    is spread evenly over all of them.
+    """
     phases = {name: np.asarray(each) for name, each in timing.phases_s.items() if len(each)}
-    whole = sum(each for each in phases.values() if len(each) == timing.chunks)
+    chunks_s = np.zeros(timing.chunks)
+    for each in phases.values():
+        chunks_s += each if len(each) == timing.chunks else each.sum() / timing.chunks
     return {
         'total_s': timing.total_s,
         'inference_s': timing.inference_s,
         'chunks': timing.chunks,
-        'chunks_s': np.atleast_1d(whole).tolist() if phases else [],
+        'chunks_s': chunks_s.tolist() if phases else [],
         'phases_ms': {
             name: {
                 f'p{percent}': float(np.percentile(each, percent)) * 1e3 for percent in (50, 95)

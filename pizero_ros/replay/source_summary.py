@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LIMIT_REASONS = ('position', 'velocity', 'acceleration', 'max_step', 'workspace')
 """Interventions of the gate that are about a limit of the robot, of ``safety.REASONS``."""
 
+ACCEPTED, REFUSED = 'accepted', 'refused'
+"""Reasons of chunks that are executed, and of those that the gate refuses."""
+
 TRAJECTORY = 'joint_trajectory'
 """Kind of the groups that have seams, and whose third difference is a jerk."""
 
@@ -51,10 +54,13 @@ def open_loop_figures(
     order = np.argsort(chunks.observed_ns, kind='stable')
     observed_ns, predicted = chunks.observed_ns[order], said.predicted[order]
     executed = metrics.executed_part(observed_ns, predicted, said.recorded[order], rate_hz)
+    answered = said.answered
+    figures = error_figures(said, _asked(hold) if hold else None, columns)
+    figures['overall']['steps'] = int(answered.any(axis=0).sum())
     return {
         'queries': len(said.time_ns),
-        'compared': said.known,
-        **error_figures(said, _asked(hold) if hold else None, columns),
+        'compared': int(answered.sum()),
+        **figures,
         'by_step': by_step(said.errors, columns),
         'consistency': consistency(metrics.overlaps(observed_ns, predicted, rate_hz), columns),
         'grippers': _grippers(said, Compared(*executed), columns, rate_hz),
@@ -81,6 +87,9 @@ def deployed_figures(
         'jerk': _jerk(said, stream.moving, columns, rate_hz),
         'grippers': _grippers(said, said, columns, rate_hz),
         'chunks': _sorted(Counter(chunk.reason for chunk in stream.chunks)),
+        'refused_at_end': _refused_at_end(stream),
+        'unanswered': int(stream.unanswered),
+        'restarts': stream.restarts,
         'interventions': _sorted(stream.gate_counts),
         'limit_hits': _limit_hits(stream, columns),
         'trajectories_sent': stream.trajectories_sent,
@@ -152,6 +161,16 @@ def _takeovers(stream: Deployed, rate_hz: float) -> Floats:
         np.array([chunk.start_ns == chunk.observed_ns for chunk in chunks], np.bool_),
         rate_hz,
     )
+
+
+def _refused_at_end(stream: Deployed) -> int:
+    """Count the chunks after the last one that was executed; none if they merely came late."""
+    after: list[str] = []
+    for chunk in reversed(stream.chunks):
+        if chunk.reason == ACCEPTED:
+            break
+        after.append(chunk.reason)
+    return len(after) if REFUSED in after else 0
 
 
 def _jerk(

@@ -11,21 +11,27 @@ joint, LABEL a policy without its seed; H is the horizon)::
       SOURCE:
         open_loop:                 absent if the source was not evaluated this way
           queries                  int
-          compared                 int, (query, step) pairs that have a recorded action
+          compared                 int, (query, step) pairs for which source and recording have a
+                                   value of any joint
           undefined                int, recorded values of joints that the source predicts, but not
                                    here; above 0 for a policy, something is wrong with it
-          overall                  mae_share, rmse_share, joints (int, how many are covered)
+          overall                  mae_share, rmse_share, joints (int, how many are covered),
+                                   steps (int, how many of the horizon are covered)
           groups: G                unit, mae, rmse (None where units are mixed), mae_share,
-                                   rmse_share, joints (int); G is None if no joint is covered
+                                   rmse_share, joints (int); G is None if no joint is covered.
+                                   rmse is the root of the mean of the joints' mean squares
           joints: J                group, unit, mae, rmse, max, mae_share, rmse_share, count (int);
                                    J is None if the source or the recording lacks the joint
-          relative_to_hold         mae_share / that of ``hold``, joints and pairs that both have
-          by_step                  mae_share [H], joints: J: [H] mae in the joint's unit, or None
+          relative_to_hold         mae_share / that of ``hold``, over the queries, steps and joints
+                                   that both have
+          by_step                  mae_share [H], joints: J: [H] mae in the joint's unit, or None,
+                                   shares: J: mae_share [H], rmse_share [H], count [H], or None
           consistency: G           unit, rms, max (None where units are mixed), rms_share
           grippers: J              see below
         deployed:                  absent if the source was not evaluated this way
           moments                  int, moments that have a recorded action
-          undefined, overall, groups, joints, relative_to_hold         as above
+          undefined                as above; moments before the joint's first value do not count
+          overall, groups, joints, relative_to_hold         as above, without steps
           moving_share             share of all moments at which a chunk was executed
           seams: G                 count (int), unit, position, speed, asked: p50, p95, max of
                                    absolute values; only groups of kind ``joint_trajectory``.
@@ -35,6 +41,11 @@ joint, LABEL a policy without its seed; H is the horizon)::
           jerk: G                  unit, rms, recorded_rms, ratio; the same groups
           grippers: J              see below
           chunks: REASON           int
+          refused_at_end           int, chunks after the last one that was executed, if the gate
+                                   refused any of them
+          unanswered               int, inferences that were under way at the end
+          restarts                 int, holds that the recording's sensors caused, after which the
+                                   imagined robot was put where the recording's is
           interventions: GROUP.REASON    int, all of the gate's
           limit_hits: G            int, those of ``LIMIT_REASONS``
           trajectories_sent        int

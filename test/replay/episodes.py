@@ -199,3 +199,18 @@ def make_episode(
         inputs=inputs(len(recorded)),
         timing=Timing(2.5, 2.0, {'observe': np.full(20, 0.06), 'denoise': np.full(20, 0.04)}, 20),
     )
+
+
+def with_sources(
+    sources: dict[str, np.ndarray],
+    streams: dict[str, np.ndarray] | None = None,
+    **changes: object,
+) -> Episode:
+    """An episode of these chunks [Q, H, J] and command streams [T, J]."""
+    actions = demonstration()
+    return replace(
+        make_episode(),
+        open_loop={name: open_loop(array, windows(actions)) for name, array in sources.items()},
+        deployed={name: deployed(array, actions) for name, array in (streams or {}).items()},
+        **changes,
+    )

@@ -134,6 +134,70 @@ def test_a_difference_with_hold_is_over_the_joints_that_hold_has():
     assert (pair['low'], pair['high']) == (None, None)
 
 
+def cut(made, label, steps):
+    """An episode whose policy has this many steps, and is called so."""
+    sources = {}
+    for name, chunks in made.open_loop.items():
+        own = name.startswith('law#')
+        predicted = chunks.predicted.copy()
+        if own:
+            predicted[:, steps:] = np.nan
+        sources[name.replace('law', label)] = replace(chunks, predicted=predicted)
+    streams = {name.replace('law', label): each for name, each in made.deployed.items()}
+    return replace(made, policy=label, open_loop=sources, deployed=streams)
+
+
+@pytest.fixture(scope='module')
+def horizons():
+    """One law of errors with 3 and with 10 steps, growing along the chunk, on three recordings."""
+    entries = []
+    for number, bag in enumerate(BAGS[:3]):
+        made = make_episode(bag, 'law', error=0.02, steps=60 + 20 * number)
+        grown = {
+            name: replace(
+                chunks,
+                predicted=chunks.predicted + 0.05 * np.arange(10)[:, None] * COLUMNS.spans,
+            )
+            if name.startswith('law#')
+            else chunks
+            for name, chunks in made.open_loop.items()
+        }
+        made = replace(made, open_loop=grown)
+        for label, steps in (('brief', 3), ('long', 10)):
+            short = cut(made, label, steps)
+            entries.append(({'bag': bag, 'policy': label}, summarise(short)))
+    return entries
+
+
+def test_policies_of_different_horizons_are_compared_where_both_have_steps(horizons):
+    measures = compare(horizons)['measures']
+    for name in ('open_loop.mae_share', 'open_loop.rmse_share'):
+        found = measures[name]
+        pair = found['pairs'][0]
+        assert (pair['a'], pair['b'], pair['n']) == ('brief', 'long', 3)
+        assert (pair['mean'], pair['low'], pair['high']) == (0.0, 0.0, 0.0)
+        assert (pair['steps'], pair['joints']) == ([3], [5])
+        # So are the means that are shown beside each other.
+        assert found['steps'] == 3
+        brief, long = (found['sources'][label]['mean'] for label in ('brief', 'long'))
+        assert brief == pytest.approx(long)
+    alone = compare([each for each in horizons if each[0]['policy'] == 'long'])['measures']
+    found = alone['open_loop.mae_share']
+    assert (found['steps'], found['pairs'][0]['steps']) == (10, [10])
+    assert found['sources']['long']['mean'] > 2 * long
+
+
+def test_what_is_over_whole_chunks_has_no_difference_between_horizons(horizons):
+    measures = compare(horizons)['measures']
+    for name in ('open_loop.relative_to_hold', 'open_loop.gripper_accuracy'):
+        pairs = [(pair['a'], pair['b']) for pair in measures[name]['pairs']]
+        assert ('brief', 'long') not in pairs
+        assert ('long', 'hold') in pairs
+    assert measures['deployed.mae_share']['pairs'][0]['steps'] is None
+    assert measures['deployed.mae_share']['steps'] is None
+    assert measures['deployed.relative_to_hold']['pairs'][0]['mean'] == 0.0
+
+
 def test_the_rmse_of_shared_joints_is_the_overall_one_when_all_are_shared(two_policies):
     found = compare(two_policies)['measures']['open_loop.rmse_share']
     means = {label: each['mean'] for label, each in found['sources'].items()}

@@ -209,3 +209,36 @@ def test_steps_behind_a_short_horizon_are_not_undefined():
     assert undefined(predicted, recorded) == 0
     predicted[1, 0] = np.nan
     assert undefined(predicted, recorded) == 1
+
+
+def test_takeovers_beyond_the_actions_or_without_values_do_not_count():
+    actions = np.zeros((4, 4, 2))
+    actions[1] = 1.0
+    actions[1, 2:] = NAN
+    actions[2] = 3.0
+    actions[3] = 7.0
+    start = np.array([0, 100, 400, 500], np.int64) * MS
+    joined = np.ones(4, np.bool_)
+    # 10 Hz: chunk 1 takes over at 1, chunk 2 where chunk 1 has no value, chunk 3 has no row 9.
+    steps = np.array([[0, 9], [0, 9], [0, 9], [9, 12]])
+    assert takeovers(start, steps, actions, joined, 10.0).tolist() == [[1.0, 1.0]]
+    # Halfway between the last step and one that does not exist.
+    late = np.array([0, 350], np.int64) * MS
+    assert takeovers(late, steps[:2], actions[:2], joined[:2], 10.0).shape == (0, 2)
+
+
+@pytest.mark.parametrize('first', [0, 2, 7, 11, -1])
+@pytest.mark.parametrize('count', [1, 5, 40])
+def test_takeovers_take_any_steps(first, count):
+    generator = np.random.default_rng(first + 7 * count)
+    actions = with_holes(generator, (6, 8, 3), 0.2)
+    start = np.cumsum(generator.integers(0, 900 * MS, 6))
+    steps = np.repeat([[first, first + count]], 6, axis=0)
+    found = takeovers(start, steps, actions, np.ones(6, np.bool_), 10.0)
+    assert found.shape[1] == 3
+    assert np.isfinite(found).any(axis=1).all()
+
+
+def test_a_stream_lacks_nothing_before_its_first_value():
+    predicted = np.array([[NAN, 1.0], [NAN, NAN], [2.0, 1.0], [NAN, 1.0]])
+    assert undefined(predicted, np.zeros((4, 2))) == 2

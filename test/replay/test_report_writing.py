@@ -15,7 +15,7 @@ from pizero_ros.errors import BagError
 from pizero_ros.page.numbers import degrees, figures, percent
 from pizero_ros.replay.report import writing
 from pizero_ros.replay.report.averages import over_episodes
-from pizero_ros.replay.report.details import joints_table, step_shares
+from pizero_ros.replay.report.details import joints_table, motion_table, step_shares
 from pizero_ros.replay.report.figures import joints_figure
 from pizero_ros.replay.report.horizon_figures import horizon_figure
 from pizero_ros.replay.report.overview import comparison_table, episodes_table
@@ -94,10 +94,10 @@ def test_standing_still_is_not_the_best_motion(entries):
 
 def test_comparison_says_which_is_better_in_words(entries):
     table = comparison_table(content(entries))
-    words = {tuple(cell.text for cell in row.cells[:3]): row.cells[5].text for row in table.rows}
+    words = {tuple(cell.text for cell in row.cells[:3]): row.cells[6].text for row in table.rows}
     assert words['MAE, % of range, open loop', 'good', 'worse-2'] == 'good is better'
     single = comparison_table(content(entries[:2]))
-    assert {row.cells[5].text for row in single.rows} == {'one recording, no interval'}
+    assert {row.cells[6].text for row in single.rows} == {'one recording, no interval'}
 
 
 def test_joints_have_their_unit_and_degrees_beside(entries):
@@ -312,3 +312,76 @@ def test_values_that_are_not_finite_are_said_at_the_top(tmp_path):
     top = page[: page.index('class="caveat"')]
     assert 'tiny, seed 0, open loop: 3 values of the policy are not finite' in top
     assert '2 trajectories break a rule of the controllers, ends in the past' in top
+
+
+def top_of(page):
+    return page[: page.index('class="caveat"')]
+
+
+def test_a_policy_that_stood_still_is_told_at_the_top(tmp_path):
+    episode = short()
+    stream = episode.deployed['tiny#0']
+    fates = tuple(replace(stream.chunks[0], reason=reason) for reason in ('accepted', 'refused'))
+    changed = replace(
+        stream,
+        moving=np.arange(len(stream.moving)) < 2,
+        chunks=fates,
+        actions=np.repeat(stream.actions[:1], 2, axis=0),
+    )
+    still = replace(episode, deployed={**episode.deployed, 'tiny#0': changed})
+    page = report(tmp_path, [still]).page.read_text()
+    assert 'tiny, seed 0 stood still for 80% of /bags/episode_0, as deployed' in top_of(page)
+    assert 'its chunks were refused or discarded (refused 1 of 2)' in top_of(page)
+    assert 'a robot that has stopped does not catch up with the recording' in top_of(page)
+    (tmp_path / 'moving').mkdir()
+    moving = report(tmp_path / 'moving', [episode]).page.read_text()
+    assert 'stood still' not in top_of(moving)
+
+
+def test_a_policy_that_is_refused_to_the_end_is_told_at_the_top(tmp_path):
+    episode = short()
+    stream = episode.deployed['tiny#0']
+    fates = tuple(replace(stream.chunks[0], reason='refused') for _ in range(3))
+    changed = replace(stream, chunks=fates, actions=np.repeat(stream.actions[:1], 3, axis=0))
+    stuck = replace(episode, deployed={**episode.deployed, 'tiny#0': changed})
+    page = report(tmp_path, [stuck]).page.read_text()
+    assert 'tiny, seed 0 stood still for 30% of' in top_of(page)
+
+
+def test_share_of_time_in_motion_restarts_and_unanswered_are_shown(entries):
+    said = content(entries)
+    rows = cells(overview_table(said))
+    share = entries[0]['summary']['sources']['good#0']['deployed']['moving_share']
+    assert 0.9 < share < 1.0
+    assert rows['good']['as deployed moving %'].text.startswith('96')
+    episode = short()
+    stream = replace(episode.deployed['tiny#0'], restarts=7, unanswered=1)
+    summary = entry(replace(episode, deployed={'tiny#0': stream}))['summary']
+    row = cells(motion_table({'tiny': [summary]}))['arm']
+    assert row['whole robot restarts'].sort == 7
+    assert row['whole robot unanswered'].sort == 1
+
+
+def test_an_untrained_policy_is_marked(tmp_path):
+    said = content([entry(short())])
+    assert cells(overview_table(said))['tiny'].get('source').beside == ''
+    said['policies'][0]['source'] = 'random weights'
+    assert cells(overview_table(said))['tiny'].get('source').beside == 'untrained'
+    loaders = [(said['episodes'][0]['key'], short)]
+    written = writing.write_report(tmp_path, said, loaders, robot(tmp_path), pictures=pictures)
+    assert 'tiny is untrained: its weights are random' in top_of(written.page.read_text())
+
+
+def test_different_horizons_are_said_under_the_overview(tmp_path):
+    episode = short(policy='brief')
+    chunks = episode.open_loop['brief#0']
+    predicted = chunks.predicted.copy()
+    predicted[:, 3:] = np.nan
+    brief = {**episode.open_loop, 'brief#0': replace(chunks, predicted=predicted)}
+    both = [replace(episode, open_loop=brief), short(policy='long')]
+    page = report(tmp_path, both).page.read_text()
+    assert 'Chunks cover different numbers of steps (brief 3, long 10, baselines 10)' in page
+    assert 'the open-loop MAE is over the first 3, which all have' in page
+    (tmp_path / 'same').mkdir()
+    same = report(tmp_path / 'same', [short()]).page.read_text()
+    assert 'different numbers of steps' not in same

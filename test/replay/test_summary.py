@@ -20,12 +20,10 @@ from episodes import (
     make_episode,
     open_loop,
     windows,
+    with_sources,
 )
 
-from pizero_ros.control.safety import REASONS
-from pizero_ros.replay.columns import Column, Columns
-from pizero_ros.replay.episode import ChunkFate, Seam
-from pizero_ros.replay.summary import LIMIT_REASONS, WORST, label_of, summarise
+from pizero_ros.replay.summary import WORST, label_of, summarise
 
 NAN = math.nan
 SHOULDER, ELBOW, FINGER, FORWARD, TURN = range(5)
@@ -40,17 +38,6 @@ def actions():
 @pytest.fixture
 def recorded(actions):
     return windows(actions)
-
-
-def with_sources(sources, streams=None, **changes):
-    """An episode of these chunks [Q, H, J] and command streams [T, J]."""
-    actions = demonstration()
-    return replace(
-        make_episode(),
-        open_loop={name: open_loop(array, windows(actions)) for name, array in sources.items()},
-        deployed={name: deployed(array, actions) for name, array in (streams or {}).items()},
-        **changes,
-    )
 
 
 def numbers(value):
@@ -70,7 +57,7 @@ def test_the_recording_scores_exactly_zero():
             path: number
             for key in ('overall', 'groups', 'joints')
             for path, number in numbers(figures[key])
-            if path.split('.')[-1] not in ('joints', 'count')
+            if path.split('.')[-1] not in ('joints', 'steps', 'count')
         }
         assert len(errors) > 20
         assert set(errors.values()) == {0.0}
@@ -98,7 +85,8 @@ def test_an_episode_without_any_query_or_moment_has_figures_of_none():
     found = summarise(episode)
     json.dumps(found, allow_nan=False)
     figures = found['sources']['tiny#0']
-    assert figures['open_loop']['overall'] == {'mae_share': None, 'rmse_share': None, 'joints': 0}
+    overall = {'mae_share': None, 'rmse_share': None, 'joints': 0, 'steps': 0}
+    assert figures['open_loop']['overall'] == overall
     assert figures['open_loop']['by_step']['mae_share'] == [None] * HORIZON
     assert figures['deployed']['moving_share'] is None
     assert figures['deployed']['latency_s'] == {'p50': None, 'p95': None, 'max': None}
@@ -268,103 +256,42 @@ def test_open_loop_gripper_events_are_those_of_the_executed_steps(recorded):
     assert set(found['grippers']) == {'finger'}
 
 
-def test_the_executed_stream_is_compared_moment_by_moment(actions):
-    off = actions.copy()
-    off[:, ELBOW] -= 0.1
-    off[:4] = NAN
-    figures = summarise(with_sources({}, {'tiny#0': off}))['sources']['tiny#0']
-    assert set(figures) == {'deployed'}
-    figures = figures['deployed']
-    assert figures['moments'] == 100
-    assert figures['undefined'] == 4 * 5
-    assert figures['joints']['elbow']['mae'] == pytest.approx(0.1)
-    assert figures['joints']['elbow']['count'] == 96
-    assert figures['moving_share'] == 0.97
+def test_short_chunks_are_compared_where_they_have_a_value(recorded):
+    short = recorded + 0.1
+    short[:, 3:] = NAN
+    found = summarise(with_sources({'tiny#0': short, 'hold': recorded + 0.2}))['sources']
+    figures = found['tiny#0']['open_loop']
+    assert (figures['compared'], figures['overall']['steps']) == (20 * 3, 3)
+    assert (found['hold']['open_loop']['overall']['steps'], figures['undefined']) == (HORIZON, 0)
+    assert figures['by_step']['shares']['elbow']['count'] == [20, 20, 20] + [0] * 7
 
 
-def test_seams_are_absolute_and_over_all_joints(actions):
-    seams = tuple(
-        Seam(START_NS + i, 'arm', {'shoulder': -0.1 * i, 'elbow': 0.0}, {'shoulder': 1.0 * i})
-        for i in range(1, 6)
-    )
-    episode = with_sources({}, {'tiny#0': actions})
-    stream = replace(episode.deployed['tiny#0'], seams=(*seams, Seam(0, 'leg', {'x': 9.0}, {})))
-    figures = summarise(replace(episode, deployed={'tiny#0': stream}))['sources']['tiny#0']
-    arm = figures['deployed']['seams']['arm']
-    assert (arm['count'], arm['unit']) == (5, 'rad')
-    assert arm['position'] == pytest.approx({'p50': 0.05, 'p95': 0.455, 'max': 0.5})
-    assert arm['speed'] == pytest.approx({'p50': 3.0, 'p95': 4.8, 'max': 5.0})
-    assert list(figures['deployed']['seams']) == ['arm']
+def test_relative_to_hold_is_over_the_steps_that_both_have(recorded):
+    short, hold = recorded + 0.1, recorded + 0.2
+    short[:, 3:] = NAN
+    hold[:, 3:] += 5.0
+    found = summarise(with_sources({'tiny#0': short, 'hold': hold}))['sources']
+    assert found['tiny#0']['open_loop']['relative_to_hold'] == pytest.approx(0.5)
 
 
-def test_what_a_seam_had_to_bridge_is_told_beside_what_was_published(actions):
-    chunks = np.zeros((19, HORIZON, 5))
-    chunks[1::2, :, ELBOW] = 0.4
-    stream = replace(deployed(actions, actions, seams=()), actions=chunks)
-    episode = replace(make_episode(), deployed={'tiny#0': stream})
-    arm = summarise(episode)['sources']['tiny#0']['deployed']['seams']['arm']
-    assert arm['position'] == {'p50': None, 'p95': None, 'max': None}
-    assert arm['asked'] == {'p50': pytest.approx(0.2), 'p95': 0.4, 'max': 0.4}
+def test_shares_by_step_make_up_those_of_the_joint(recorded):
+    off = recorded + np.random.default_rng(3).standard_normal(recorded.shape)
+    figures = summarise(with_sources({'tiny#0': off}))['sources']['tiny#0']['open_loop']
+    elbow = figures['by_step']['shares']['elbow']
+    assert elbow['count'] == [20] * 5 + [19] * 5
+    mean = np.average(elbow['mae_share'], weights=elbow['count'])
+    square = np.average(np.square(elbow['rmse_share']), weights=elbow['count'])
+    assert figures['joints']['elbow']['mae_share'] == pytest.approx(mean)
+    assert figures['joints']['elbow']['rmse_share'] == pytest.approx(math.sqrt(square))
 
 
-def test_jerk_is_compared_with_the_recording(actions):
-    shaken = actions.copy()
-    shaken[:, SHOULDER] += 0.01 * (-1.0) ** np.arange(100)
-    shaken[:, ELBOW] = actions[:, ELBOW]
-    figures = summarise(with_sources({}, {'tiny#0': shaken}))['sources']['tiny#0']['deployed']
-    arm = figures['jerk']['arm']
-    assert arm['unit'] == 'rad/s³'
-    # A third difference of an alternation by 0.01 is 0.08, of the demonstration next to nothing.
-    assert arm['rms'] == pytest.approx(0.08 * RATE_HZ**3 / math.sqrt(2), rel=1e-3)
-    moves = np.diff(actions[3:, :2], n=3, axis=0) * RATE_HZ**3
-    assert arm['recorded_rms'] == pytest.approx(np.sqrt((moves**2).mean()))
-    assert arm['ratio'] == pytest.approx(arm['rms'] / arm['recorded_rms'])
-
-
-def test_jerk_of_mixed_units_is_a_ratio_of_shares(actions):
-    columns = Columns(
-        (
-            Column('lift', 'arm', 'joint_trajectory', 'm', 0.0, 0.5),
-            Column('turn', 'arm', 'joint_trajectory', 'rad', -2.0, 2.0),
-        )
-    )
-    two = actions[:, :2]
-    stream = deployed(3.0 * two, two)
-    episode = replace(make_episode(), columns=columns, open_loop={}, deployed={'tiny#0': stream})
-    figures = summarise(episode)['sources']['tiny#0']['deployed']
-    assert figures['jerk']['arm'] == {
-        'unit': None, 'rms': None, 'recorded_rms': None, 'ratio': pytest.approx(3.0),
-    }  # fmt: skip
-    assert figures['seams']['arm']['unit'] is None
-    assert figures['seams']['arm']['position']['max'] is None
-    assert figures['seams']['arm']['count'] == 18
-
-
-def test_limit_hits_are_the_gates_interventions_about_limits(actions):
-    counts = {f'arm.{reason}': 1 for reason in REASONS} | {'base.workspace': 4, 'chunk.starved': 9}
-    episode = with_sources({}, {'tiny#0': actions})
-    stream = replace(episode.deployed['tiny#0'], gate_counts=counts)
-    figures = summarise(replace(episode, deployed={'tiny#0': stream}))['sources']['tiny#0']
-    assert figures['deployed']['limit_hits'] == {'arm': 5, 'gripper': 0, 'base': 4}
-    assert figures['deployed']['interventions'] == counts
-    assert set(LIMIT_REASONS) <= set(REASONS)
-
-
-def test_chunks_and_their_latencies_are_counted(actions):
-    chunks = tuple(
-        ChunkFate(1000 * i, 1000 * i - 500, 1000 * i + latency, reason)
-        for i, (latency, reason) in enumerate(
-            [(50_000_000, 'accepted'), (150_000_000, 'accepted'), (100_000_000, 'late')]
-        )
-    )
-    episode = with_sources({}, {'tiny#0': actions})
-    stream = replace(episode.deployed['tiny#0'], chunks=chunks)
-    figures = summarise(replace(episode, deployed={'tiny#0': stream}))['sources']['tiny#0']
-    assert figures['deployed']['chunks'] == {'accepted': 2, 'late': 1}
-    assert figures['deployed']['latency_s'] == pytest.approx(
-        {'p50': 0.1, 'p95': 0.145, 'max': 0.15}
-    )
-    assert figures['deployed']['reaction_s']['p50'] == pytest.approx(0.1000005)
+def test_rmse_of_a_group_weighs_joints_equally_however_many_values_they_have(recorded):
+    off = recorded.copy()
+    off[..., SHOULDER] += 0.1
+    off[..., ELBOW] += 0.3
+    off[5:, :, ELBOW] = NAN
+    figures = summarise(with_sources({'tiny#0': off}))['sources']['tiny#0']['open_loop']
+    assert figures['groups']['arm']['rmse'] == pytest.approx(math.sqrt((0.01 + 0.09) / 2))
 
 
 def test_seeds_give_a_spread(recorded):

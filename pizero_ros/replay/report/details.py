@@ -133,6 +133,9 @@ def motion_table(found: Found) -> Table:
                     _plain(figure('deployed', 'jerk', group, 'rms')),
                     _plain(figure('deployed', 'jerk', group, 'ratio')),
                     _count(figure('deployed', 'limit_hits', group)),
+                    _share(figure('deployed', 'moving_share')),
+                    _count(figure('deployed', 'restarts')),
+                    _count(figure('deployed', 'unanswered')),
                 )
             )
         )
@@ -147,6 +150,14 @@ def motion_table(found: Found) -> Table:
         Heading('rms', 'Third derivative of the command stream', 'jerk [per s³]'),
         Heading('÷ rec.', 'Jerk over that of the recording', 'jerk [per s³]'),
         Heading('limit hits', 'Of the safety gate'),
+        Heading('moving %', 'Share of the time at which a chunk was executed', 'whole robot'),
+        Heading(
+            'restarts',
+            'Holds for which the sensors of the recording were to blame, and after which the '
+            'robot was put where the recording’s is',
+            'whole robot',
+        ),
+        Heading('unanswered', 'Inferences under way at the end', 'whole robot'),
     )
     return _without_empty(Table('Motion by group, as deployed', headings, tuple(rows)))
 

@@ -62,6 +62,7 @@ def comparison_table(content: Mapping[str, Any]) -> Table:
                     interval_words(pair, text, signed=True),
                 ),
                 Cell(str(pair['n']), pair['n']),
+                _steps(pair['steps']),
                 word(_reading(pair, measure['better'])),
             )
             rows.append(Row(cells))
@@ -71,6 +72,7 @@ def comparison_table(content: Mapping[str, Any]) -> Table:
         Heading('B', numeric=False),
         Heading('A − B', 'Mean over the recordings that both have, with its interval'),
         Heading('recordings'),
+        Heading('steps', 'Steps of the chunks that both have, in open loop'),
         Heading('in words', numeric=False),
     )
     return Table('Paired differences', headings, tuple(rows))
@@ -141,6 +143,11 @@ def growth(content: Mapping[str, Any]) -> dict[str, list[float | None]]:
         if rows and label != 'recording':
             curves[label] = [mean(step) for step in zip(*rows, strict=True)]
     return curves
+
+
+def _steps(counts: Sequence[int] | None) -> Cell:
+    """Numbers of steps, one unless recordings differ."""
+    return Cell(', '.join(map(str, counts)), max(counts)) if counts else Cell(NOTHING)
 
 
 def _reading(pair: Mapping[str, Any], better: str | None) -> str:

@@ -8,8 +8,10 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from pizero_ros.page.drawing import svg_text
+from pizero_ros.replay.episode import BASELINES
 from pizero_ros.replay.evaluate import UNINSTRUCTED
-from pizero_ros.replay.report.averages import labels, summaries_of
+from pizero_ros.replay.measures import steps_of
+from pizero_ros.replay.report.averages import baselines, labels, sources_of, summaries_of
 from pizero_ros.replay.report.details import (
     grippers_table,
     groups_table,
@@ -19,12 +21,20 @@ from pizero_ros.replay.report.details import (
 )
 from pizero_ros.replay.report.horizon_figures import growth_figure, horizon_figure
 from pizero_ros.replay.report.overview import comparison_table, episodes_table, growth
-from pizero_ros.replay.report.source_tables import overview_table
+from pizero_ros.replay.report.source_tables import overview_table, untrained
 from pizero_ros.replay.report.words import MODES, source_words
+from pizero_ros.replay.source_summary import ACCEPTED
 from pizero_ros.replay.summary import label_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+LEAST_MOVING = 0.5
+"""A policy that executes chunks for less of the time than this is pointed out."""
+
+STUCK = 3
+"""So are this many chunks on end, up to the end, of which the gate refused any."""
 
 
 class Names(NamedTuple):
@@ -66,7 +76,7 @@ def page_content(
         'created': content['created'],
         'command': content['command'],
         'failed': content['failed'],
-        'doubts': _doubts(entries),
+        'doubts': [*map(_untrained, untrained(content)), *_doubts(entries)],
         'episodes': entries,
         'facts': _facts(content),
         'settings': [(name, _words(value)) for name, value in content['settings'].items()],
@@ -76,6 +86,7 @@ def page_content(
             for name, value in content[part].items()
         ],
         'overview': overview_table(content),
+        'horizons_note': _horizons_note(content),
         'intervals': len({entry['bag'] for entry in entries}) > 1,
         'growth_svg': _svg(growth_figure(curves, rate_hz), 'Error by step') if curves else '',
         'comparison': comparison_table(content),
@@ -116,7 +127,9 @@ def _facts(content: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     facts = {
         'recordings': all_of('bag'),
         'duration': [f'{seconds:.0f} s'],
-        'policies': [_named(policy, 'label', 'kind', 'path') for policy in content['policies']],
+        'policies': [
+            _named(policy, 'label', 'kind', 'source', 'path') for policy in content['policies']
+        ],
         'robot': [_named(content['embodiment'], 'name', 'source')],
         'instruction': list(map(_instruction, all_of('prompt'))),
         'recorded actions': all_of('action_source'),
@@ -132,8 +145,9 @@ def _facts(content: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def _doubts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What no policy and no control layer may do, where it was done."""
-    doubts = []
+    """What no policy and no control layer should do, where it was done."""
+    doubts: list[str] = []
+    stood: list[str] = []
     for entry in entries:
         for source, modes in entry['summary']['sources'].items():
             if label_of(source) is None:
@@ -143,12 +157,59 @@ def _doubts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
                 if content['undefined']:
                     lacking = f'{content["undefined"]} values of the policy are not finite'
                     doubts.append(f'{place}, {MODES[mode]}: {lacking}')
+            if 'deployed' in modes:
+                stood += _stood_still(source_words(source), entry['bag'], modes['deployed'])
             rejected = modes.get('deployed', {}).get('trajectories_rejected', {})
             doubts += [
                 f'{place}: {n} trajectories break a rule of the controllers, {reason}'
                 for reason, n in rejected.items()
             ]
-    return doubts
+    return doubts + stood
+
+
+def _stood_still(source: str, bag: str, content: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of a policy that stopped; nothing if it kept moving."""
+    moving, counts = content['moving_share'], content['chunks']
+    if moving is None or (moving >= LEAST_MOVING and content['refused_at_end'] < STUCK):
+        return []
+    others = [f'{reason} {n}' for reason, n in counts.items() if reason != ACCEPTED]
+    because = [
+        f'its chunks were refused or discarded ({", ".join(others)} of {sum(counts.values())})'
+        if others
+        else '',
+        f'observations were refused ({content["observations_refused"]})'
+        if content['observations_refused']
+        else '',
+    ]
+    reasons = ' and '.join(filter(None, because)) or 'it had no chunk to execute'
+    return [
+        f'{source} stood still for {1.0 - moving:.0%} of {bag}, as deployed: {reasons}; a robot '
+        'that has stopped does not catch up with the recording'
+    ]
+
+
+def _untrained(label: str) -> str:
+    return f'{label} is untrained: its weights are random, and its figures say nothing'
+
+
+def _horizons_note(content: Mapping[str, Any]) -> str:
+    """Return what is to be said of sources whose chunks cover different numbers of steps."""
+    entries = content['episodes']
+    known: dict[str, int] = {}
+    for label in (*labels(entries), *baselines(entries)):
+        name = 'baselines' if label in BASELINES else label
+        for summary in summaries_of(entries, label):
+            figures = [summary['sources'][source] for source in sources_of(summary, label)]
+            known[name] = max(known.get(name, 0), steps_of(figures))
+    known = {name: steps for name, steps in known.items() if steps}
+    if len(set(known.values())) < 2:
+        return ''
+    first = min(known.values())
+    lengths = ', '.join(f'{name} {steps}' for name, steps in known.items())
+    return (
+        f'Chunks cover different numbers of steps ({lengths}): the open-loop MAE is over the '
+        f'first {first}, which all have; ÷ hold and consistency are over the steps of each.'
+    )
 
 
 def _named(content: Mapping[str, Any], *keys: str) -> str:

@@ -162,7 +162,10 @@ def _outcomes(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     lines += [
         (key.replace('_', ' '), str(content[key]))
-        for key in ('starvations', 'observations_refused', 'deadlines_missed')
+        for key in (
+            *('starvations', 'observations_refused', 'deadlines_missed'),
+            *('restarts', 'unanswered'),
+        )
     ]
     moving = content['moving_share']
     return [

@@ -89,6 +89,14 @@ MEASURES = (
     ),
     Measure(
         'deployed',
+        'moving %',
+        'Share of the time at which a chunk was executed; the rest of the time the robot stood',
+        at('moving_share'),
+        percent,
+        better='',
+    ),
+    Measure(
+        'deployed',
         'seam p95',
         'How far a chunk is from the one that it replaces, which alignment has to bridge: '
         'rad or m, largest group',
@@ -128,6 +136,7 @@ def overview_table(content: Mapping[str, Any]) -> Table:
     policies, trivial = labels(entries), baselines(entries)
     found = {label: summaries_of(entries, label) for label in (*policies, *trivial)}
     intervals = content['comparison'].get('measures', {})
+    random = untrained(content)
 
     def cell(measure: Measure, label: str) -> tuple[float | None, str]:
         known = intervals.get(measure.key, {}).get('sources', {}).get(label)
@@ -135,9 +144,21 @@ def overview_table(content: Mapping[str, Any]) -> Table:
             return known['mean'], interval_words(known, measure.text)
         return over_episodes(found[label], label, measure.mode, measure.figure), ''
 
-    names = {label: word(source_words(label)) for label in found}
+    names = {
+        label: word(source_words(label), beside='untrained' if label in random else '')
+        for label in found
+    }
     counts = {label: Cell(str(len(each)), len(each)) for label, each in found.items()}
     return _sources_table('Policies and baselines', names, cell, ('episodes', counts))
+
+
+def untrained(content: Mapping[str, Any]) -> list[str]:
+    """Return the labels of the policies whose weights are random."""
+    return [
+        policy['label']
+        for policy in content['policies']
+        if str(policy.get('source', '')).startswith('random')
+    ]
 
 
 def episode_sources_table(summary: Mapping[str, Any]) -> Table:
