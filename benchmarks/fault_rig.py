@@ -116,7 +116,7 @@ class Rig:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process, _ in reversed(self._processes):
+        for process, _log in reversed(self._processes):
             self.stop(process)
         self._executor.shutdown()
         self._thread.join()

@@ -136,6 +136,10 @@ class PolicyLoop:
         return thread is None or not thread.is_alive()
 
     @property
+    def _stopped(self) -> bool:
+        return not self._running
+
+    @property
     def inferring_s(self) -> float:
         """How long the inference under way has taken so far, 0 while there is none."""
         since_s = self._inferring_since_s
@@ -242,8 +246,8 @@ class PolicyLoop:
         finally:
             self._inferring_since_s = None
         inferred = time.perf_counter()
-        if not self._running:
-            # Stopped meanwhile, and perhaps given up: others may command the robot by now.
+        if self._stopped:
+            # Perhaps this inference was given up, and others command the robot by now.
             return
         self._sequence += 1
         with self._commander.in_order():
