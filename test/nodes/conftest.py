@@ -81,6 +81,7 @@ class Robot:
         rclpy.init(context=self.context, domain_id=free_domain())
         self.node = Node('robot', context=self.context)
         self.received: dict[str, list[Received]] = defaultdict(list)
+        self._clients: dict[str, Any] = {}
         self.muted: set[str] = set()
         self.black: set[str] = set()
         self.unstamped: set[str] = set()
@@ -274,11 +275,14 @@ class Robot:
         return self.call(SetParameters, 'set_parameters', request).results[-1]
 
     def call(self, kind: type, service: str, request: Any) -> Any:
-        client = self.node.create_client(kind, f'/policy_node/{service}')
+        # Kept: a service drops its answer to a client that it has not discovered 100 ms later.
+        client = self._clients.get(service)
+        if client is None:
+            client = self.node.create_client(kind, f'/policy_node/{service}')
+            self._clients[service] = client
         assert client.wait_for_service(timeout_sec=20.0), service
         future = client.call_async(request)
         self.until(future.done)
-        self.node.destroy_client(client)
         return future.result()
 
     def change(self, transition: int) -> bool:
@@ -426,11 +430,14 @@ def moving(configured: Robot) -> Iterator[Robot]:
     configured.heal()
     assert configured.set_parameters(prompt='wave').successful
     configured.forget()
-    assert configured.activate()
-    configured.wait_for_state(PolicyStatus.STATE_RUNNING)
-    configured.until(lambda: configured.motions() and configured.chunks)
-    yield configured
-    assert configured.deactivate()
+    try:
+        assert configured.activate()
+        configured.wait_for_state(PolicyStatus.STATE_RUNNING)
+        configured.until(lambda: configured.motions() and configured.chunks)
+        yield configured
+    finally:
+        # Whatever went wrong, the next test gets a robot at rest.
+        assert configured.deactivate()
     configured.wait_for_state(PolicyStatus.STATE_INACTIVE)
 
 
