@@ -248,6 +248,7 @@ class PolicyLoop:
         inferred = time.perf_counter()
         if self._stopped:
             # Perhaps this inference was given up, and others command the robot by now.
+            self._commander.fail()
             return
         self._sequence += 1
         with self._commander.in_order():

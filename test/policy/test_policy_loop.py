@@ -47,11 +47,12 @@ def test_chunk_of_an_inference_that_outlives_its_loop_is_dropped(tiny_bundle):
         assembler.joint_state(source.topic, names, values, [], [], NOW_NS, NOW_NS)
     predictor = HangingPredictor(open_policy(tiny_bundle, robot))
     published, finished = [], []
+    commander = Commander(robot, make_scheduler('async', robot))
     loop = PolicyLoop(
         robot,
         assembler,
         predictor,
-        Commander(robot, make_scheduler('async', robot)),
+        commander,
         now_ns=lambda: NOW_NS + 1,
         prompt=lambda: 'wave',
         publish=lambda commands: published.append(commands) or True,
@@ -67,3 +68,6 @@ def test_chunk_of_an_inference_that_outlives_its_loop_is_dropped(tiny_bundle):
     thread.join(30)
     assert not thread.is_alive()
     assert published == finished == []
+    # And the robot may be activated again.
+    commander.reset()
+    assert commander.wants_inference(NOW_NS + 2)
