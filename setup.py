@@ -52,6 +52,7 @@ setup(
         'dev': [
             'mypy>=1.13',
             'pytest>=8',
+            'pytest-rerunfailures>=14',
             'pytest-xdist>=3.6',
             'ruff>=0.8',
             'types-PyYAML',

@@ -45,13 +45,9 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pizero_ros.model.architecture import architecture_path, read_architecture
     from pizero_ros.model.pi0 import Pi0
 
-    # Test processes that follow each other share one export (tools/run_tests).
-    shared = os.environ.get('PIZERO_TEST_BUNDLES')
-    out = (Path(shared) if shared else tmp_path_factory.mktemp('bundles')) / 'tiny'
-    if out.is_dir():
-        return out
     architecture = read_architecture(architecture_path('tiny'))
     robots = [load_embodiment(name) for name in SIM_ROBOTS]
+    out = tmp_path_factory.mktemp('bundles') / 'tiny'
     write_bundle(
         Pi0.random(architecture, TINY_SEED),
         random_model_spec(architecture, slots_of(robots), prompts=['stack the blocks']),
