@@ -7,13 +7,13 @@ import contextlib
 import datetime
 import os
 import shlex
-import signal
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pizero_ros.cli.exit_codes import FINDING, SUCCESS, UsageError
+from pizero_ros.cli.interrupt import sigterm_as_interrupt
 from pizero_ros.cli.output import add_json, console, progress_console, write_json
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from pizero_ros.demo.installation import environment, executables
 
-    with _opened_bag(arguments.bag, embodiments) as bag, _sigterm_as_interrupt():
+    with _opened_bag(arguments.bag, embodiments) as bag, sigterm_as_interrupt():
+        # The robot of an orphaned policy would go on moving.
         programs = executables()
         env = environment()
         # The observer lives in this process and reads the same profile as the nodes.
@@ -194,20 +195,6 @@ def _opened_bag(path: Path | None, embodiments: list[Embodiment]) -> Iterator[Ba
                 remedy='Give an embodiment whose topics are those of the bag.',
             )
         yield bag
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """End the processes on SIGTERM too: the robot of an orphaned policy would go on moving."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _untrained(

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pizero_ros.cli.exit_codes import UsageError
 from pizero_ros.errors import BagError
+from pizero_ros.replay.bag import bags_in
 from pizero_ros.replay.episode import BASELINES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.replay.evaluate import Settings
 
-_FILES = ('.mcap', '.db3')
-_INDEX = 'metadata.yaml'
 _LABEL = re.compile(r'[A-Za-z0-9][A-Za-z0-9_.+-]*')
 
 
@@ -65,7 +64,7 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for path in paths:
-        bags = list(_bags_of(path))
+        bags = bags_in(path)
         if not bags:
             raise UsageError.at(
                 path,
@@ -76,15 +75,6 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
         for bag in bags:
             found.setdefault(bag.resolve(), bag)
     return list(found.values())
-
-
-def _bags_of(path: Path) -> Iterator[Path]:
-    if path.is_file() or (path / _INDEX).is_file():
-        yield path
-    elif path.is_dir():
-        for each in sorted(path.iterdir()):
-            if each.is_dir() or each.suffix in _FILES:
-                yield from _bags_of(each)
 
 
 def name_policies(words: Sequence[str]) -> dict[str, Path]:

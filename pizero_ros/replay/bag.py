@@ -15,11 +15,13 @@ from pizero_ros.errors import BagError, PizeroError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-    from types import TracebackType
 
     from rosbags.interfaces import Connection, ConnectionExtRosbag2
 
 _LATCHED = QosDurability.TRANSIENT_LOCAL
+
+_FILES = ('.mcap', '.db3')
+_INDEX = 'metadata.yaml'
 
 _BYTE_ORDERS = {b'\0\0': 'be', b'\0\1': 'le'}
 """Representation identifiers of plain CDR, which is what middlewares write."""
@@ -42,6 +44,23 @@ class Topic:
     msgtype: str
     count: int
     latched: bool
+
+
+def bags_in(path: Path) -> list[Path]:
+    """Return the recordings that a path stands for: itself, or those in it at any depth.
+
+    Args:
+        path: A rosbag2 folder, an ``.mcap`` or ``.db3`` file, or a folder with some of these.
+
+    Returns:
+        Their paths, sorted; none if there is none.
+    """
+    if path.is_file() or (path / _INDEX).is_file():
+        return [path]
+    if not path.is_dir():
+        return []
+    inside = [each for each in sorted(path.iterdir()) if each.is_dir() or each.suffix in _FILES]
+    return [bag for each in inside for bag in bags_in(each)]
 
 
 def open_bag(path: str | Path) -> Bag:
@@ -88,12 +107,7 @@ class Bag:
     def __enter__(self) -> Bag:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

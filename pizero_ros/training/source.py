@@ -11,7 +11,6 @@ from pizero_ros.training.mixture import EXPONENT, Mixture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from pizero_ros.training.batch import Batch
     from pizero_ros.training.collate import Collator
@@ -64,12 +63,7 @@ class ExamplesSource:
     def __enter__(self) -> ExamplesSource:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import DatasetError
+from pizero_ros.replay.bag import bags_in
 from pizero_ros.training.bag_examples import Reading, read_bag
 from pizero_ros.training.lerobot_examples import LerobotReading, read_lerobot
 from pizero_ros.training.lerobot_layout import is_lerobot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pizero_ros.embodiment.schema import Embodiment
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from pizero_ros.training.config import DataConfig, SourceConfig
 
     Pairs = dict[tuple[str, str], tuple[Embodiment, list[CachedEpisode]]]
-
-_FILES = ('.mcap', '.db3')
-_INDEX = 'metadata.yaml'
 
 
 def load_robots(config: DataConfig) -> dict[str, Embodiment]:
@@ -136,7 +134,7 @@ def find_bags(path: Path) -> list[Path]:
     Raises:
         DatasetError: If there is none.
     """
-    found = list(_bags_of(path))
+    found = bags_in(path)
     if not found:
         raise DatasetError.at(
             path,
@@ -145,15 +143,6 @@ def find_bags(path: Path) -> list[Path]:
             expected='a rosbag2 folder, an .mcap or .db3 file, or a folder with some of these',
         )
     return found
-
-
-def _bags_of(path: Path) -> Iterator[Path]:
-    if path.is_file() or (path / _INDEX).is_file():
-        yield path
-    elif path.is_dir():
-        for each in sorted(path.iterdir()):
-            if each.is_dir() or each.suffix in _FILES:
-                yield from _bags_of(each)
 
 
 def _share(
