@@ -1,6 +1,11 @@
 """The policy node alone, for any robot: what every other launch file of this package includes."""
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
@@ -13,7 +18,10 @@ ARGUMENTS = (
     # includes it, not from the command line. The node refuses an empty one.
     ('embodiment', '', 'name or YAML file of the robot; required'),
     ('bundle', '', 'folder of the policy bundle (pizero export); required'),
-    ('prompt', '', 'instruction until one arrives on ~/prompt'),
+    ('prompt', '', 'instruction until one arrives on ~/prompt; with a planner: none'),
+    ('planner', '', 'script, human or vlm: planner.launch.py too; empty: no planner'),
+    ('script', '', 'of the planner: name or YAML file with prompts and tasks'),
+    ('instruction', '', 'of the planner: long instruction, begun once the policy is active'),
     # Empty here too, so that what nobody gives does not beat the file of parameters.
     ('scheduling', '', 'async (default), open_loop, rtc or ensemble'),
     ('dry_run', '', 'true: compute everything, send nothing, until ~/enable says so'),
@@ -65,6 +73,9 @@ def policy_node(context):
         for name, kind in PARAMETERS.items()
         if LaunchConfiguration(name).perform(context)
     }
+    if LaunchConfiguration('planner').perform(context):
+        # The robot waits for the planner's first prompt.
+        arguments['prompt'] = ''
     return [
         LifecycleNode(
             package='pizero_ros',
@@ -79,6 +90,17 @@ def policy_node(context):
     ]
 
 
+def planner(context):
+    """The planner, where one was asked for; its arguments are those of its own launch file."""
+    if not LaunchConfiguration('planner').perform(context):
+        return []
+    return [
+        IncludeLaunchDescription(
+            PathJoinSubstitution([FindPackageShare('pizero_ros'), 'launch', 'planner.launch.py'])
+        )
+    ]
+
+
 def generate_launch_description():
     return LaunchDescription(
         [
@@ -88,5 +110,6 @@ def generate_launch_description():
             ),
             OpaqueFunction(function=dds_profile),
             OpaqueFunction(function=policy_node),
+            OpaqueFunction(function=planner),
         ]
     )

@@ -26,6 +26,9 @@ from launch import LaunchDescription
 # Declared here too, so that --show-args lists them although the include comes late.
 POLICY_ARGUMENTS = (
     ('prompt', 'touch the red cube', 'instruction until one arrives on ~/prompt'),
+    ('planner', '', 'script, human or vlm: planner.launch.py too; empty: no planner'),
+    ('script', '', 'of the planner: name or YAML file with prompts and tasks'),
+    ('instruction', '', 'of the planner: long instruction, begun once the policy is active'),
     ('scheduling', '', 'async (default), open_loop, rtc or ensemble'),
     ('limit_scale', '', 'share of the velocity and acceleration limits, 1.0 by default'),
     ('params_file', '', 'YAML of any parameters of the policy; arguments that are given win'),

@@ -77,3 +77,7 @@ class TrainingConfigError(PizeroError):
 
 class TrainingError(PizeroError):
     """A training run that cannot start, go on or be saved."""
+
+
+class PlannerError(PizeroError):
+    """A planner that cannot be set up, or a script that it cannot follow."""

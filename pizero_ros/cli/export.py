@@ -12,9 +12,11 @@ from pizero_ros.cli.checkpoint_arguments import add_checkpoint
 from pizero_ros.cli.exit_codes import SUCCESS, UsageError
 from pizero_ros.cli.output import PhaseDisplay, add_json, console, write_json
 from pizero_ros.errors import EnvironmentFault, ExportError
+from pizero_ros.policy.manifest import PARTS
 
 if TYPE_CHECKING:
     from pizero_ros.cli.export_source import Source
+    from pizero_ros.policy.bundle import Bundle
 
 _EPILOG = """\
 examples:
@@ -93,6 +95,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help='add jacobian.onnx, for real-time chunking with rtc_method jacobian; it is twice as '
         'large as denoise.onnx',
     )
+    parser.add_argument(
+        '--variant',
+        action='append',
+        default=[],
+        choices=tuple(PARTS),
+        help='the same policy in other graphs too; repeat it for several. cpu_int8: 8-bit '
+        'weights, not exact, run only when named; cpu_split: encodes only views that have '
+        'changed; cuda: for CUDA graphs; tensorrt: for its engines',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=('float32', 'bfloat16', 'float16'),
+        default='bfloat16',
+        help='of the weights in the variants cuda and tensorrt (default: %(default)s); '
+        'observe.onnx and denoise.onnx are float32 always',
+    )
     add_json(parser)
     add_checkpoint(parser)
 
@@ -132,23 +150,32 @@ def run(arguments: argparse.Namespace) -> int:
             tokenizer=source.tokenizer,
             force=arguments.force,
             jacobian=arguments.jacobian,
+            variants=tuple(dict.fromkeys(arguments.variant)),
+            precision=arguments.precision,
             on_phase=display.phase,
             on_bytes=display.bytes,
         )
-    size = sum(entry.size for entry in bundle.manifest.files.values())
     seconds = {**display.seconds, 'all': time.perf_counter() - start}
-    _report(arguments, source, bundle.parity['max_abs_error'], size, seconds)
+    _report(arguments, source, bundle, seconds)
     return SUCCESS
 
 
 def _report(
     arguments: argparse.Namespace,
     source: Source,
-    errors: dict[str, float],
-    size: int,
+    bundle: Bundle,
     seconds: dict[str, float],
 ) -> None:
     """Say what was written, and what the user should know about it."""
+    errors = bundle.parity['max_abs_error']
+    size = sum(entry.size for entry in bundle.manifest.files.values())
+    variants = {
+        name: {
+            'precision': each.precision,
+            'max_abs_error': bundle.parity['variants'][name]['max_abs_error'],
+        }
+        for name, each in bundle.manifest.variants.items()
+    }
     write_json(
         arguments.json,
         {
@@ -159,6 +186,7 @@ def _report(
             'steps': source.spec.steps,
             'bytes': size,
             'max_abs_error': errors,
+            'variants': variants,
             'ignored': dict(source.ignored),
             'notes': list(source.notes),
             'seconds': seconds['all'],
@@ -177,3 +205,11 @@ def _report(
         markup=False,
         soft_wrap=True,
     )
+    for name, each in variants.items():
+        console.print(
+            f'variant {name} ({each["precision"]}): largest error against torch '
+            f'{each["max_abs_error"]["velocity"]:.1e} per velocity, '
+            f'{each["max_abs_error"]["sample"]:.1e} per sample',
+            markup=False,
+            soft_wrap=True,
+        )

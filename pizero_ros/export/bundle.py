@@ -17,6 +17,7 @@ from pizero_ros.export.graphs import export_graphs
 from pizero_ros.export.parity import prove
 from pizero_ros.export.staging import staging
 from pizero_ros.export.streaming import StreamedWeights
+from pizero_ros.export.variants import make_variants
 from pizero_ros.policy.bundle import Bundle, file_entry, graph_digests
 from pizero_ros.policy.manifest import (
     CANONICAL_SLOTS,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.model.pi0 import Pi0
-    from pizero_ros.policy.manifest import FileEntry
+    from pizero_ros.policy.manifest import FileEntry, VariantPrecision
     from pizero_ros.processing.spec import ModelSpec, RobotSemantics
 
 _PARITY_SEED = 7
@@ -53,6 +54,8 @@ def write_bundle(
     tokenizer: Path | None = None,
     force: bool = False,
     jacobian: bool = False,
+    variants: Sequence[str] = (),
+    precision: VariantPrecision = 'bfloat16',
     on_phase: Callable[[str], object] | None = None,
     on_bytes: Callable[[int, int], object] | None = None,
 ) -> Bundle:
@@ -74,6 +77,8 @@ def write_bundle(
         tokenizer: File of the tokenizer, where ``spec.prompt`` names one that has a file.
         force: Replace a bundle that is already there. Anything else is never replaced.
         jacobian: Also write the graph for guidance by the true Jacobian.
+        variants: The same policy in other graphs too (``PARTS``).
+        precision: Of the variants for GPUs.
         on_phase: Told what is going on, for a progress display.
         on_bytes: Told the bytes of weights written so far and of the whole, once per tensor.
 
@@ -113,6 +118,20 @@ def write_bundle(
             # A proof is about these graphs and no others; the runtime holds it against the files.
             proof['graphs'] = graph_digests(files)
             place.finish('proof', proof)
+        made = make_variants(
+            model,
+            folder,
+            variants,
+            precision=precision,
+            seed=_PARITY_SEED,
+            steps=spec.steps,
+            slots=len(spec.slots),
+            on_phase=tell,
+        )
+        if made:
+            files = _entries(folder)
+            proof = {**proof, 'variants': {name: each.proof for name, each in made.items()}}
+            proof['graphs'] = graph_digests(files)
         tell('writing the manifest')
         text = json.dumps(proof, indent=2, sort_keys=True)
         (folder / PARITY_FILE).write_text(f'{text}\n', encoding='utf-8')
@@ -128,6 +147,7 @@ def write_bundle(
             embodiments=semantics,
             provenance=Provenance(kind, source, seed, _now(), _versions()),
             files=files,
+            variants={name: each.variant for name, each in made.items()},
         )
         (folder / MANIFEST_FILE).write_text(manifest_text(manifest), encoding='utf-8')
         tell('checking')

@@ -38,7 +38,7 @@ OBSERVE = 'observe.onnx'
 DENOISE = 'denoise.onnx'
 JACOBIAN = 'jacobian.onnx'
 
-_PREFIX = '_model.'
+PREFIX = '_model.'
 """What comes before ``Pi0``'s parameter names in the graphs; the halves' attribute, below."""
 
 
@@ -136,7 +136,7 @@ def export_graphs(
         t = torch.ones(1, sizes.horizon)
     grown = ({2: Dim('cached')},) * sizes.vlm.depth
     traced = {
-        OBSERVE: _trace(
+        OBSERVE: trace(
             _Observe(model),
             opset,
             args=(image, tokens, state),
@@ -144,7 +144,7 @@ def export_graphs(
             input_names=['images', 'tokens', 'state'],
             output_names=list(names),
         ),
-        DENOISE: _trace(
+        DENOISE: trace(
             _Denoise(model),
             opset,
             args=(keys, values, x_t, t),
@@ -154,7 +154,7 @@ def export_graphs(
         ),
     }
     if jacobian:
-        traced[JACOBIAN] = _trace(
+        traced[JACOBIAN] = trace(
             PullBack(model, sizes),
             opset,
             # Another tensor than x_t, for the same reason.
@@ -171,7 +171,7 @@ def export_graphs(
         if on_bytes is not None:
             on_bytes(written, total)
 
-    total = sum(attach_weights(graph, _PREFIX, weights, count) for graph in traced.values())
+    total = sum(attach_weights(graph, PREFIX, weights, count) for graph in traced.values())
     files = []
     for name, graph in traced.items():
         path = Path(out_dir) / name
@@ -182,8 +182,20 @@ def export_graphs(
     return tuple(files)
 
 
-def _trace(graph: nn.Module, opset: int, **how: Any) -> ir.Model:
-    """Turn one of the policy's two halves into a graph whose weights have no values."""
+def trace(graph: nn.Module, opset: int, **how: Any) -> ir.Model:
+    """Turn a part of the policy into a graph whose weights have no values.
+
+    Args:
+        graph: The part; it holds the policy as ``_model``.
+        opset: ONNX operator set.
+        how: What ``torch.onnx.export`` takes besides: arguments, names, dynamic shapes.
+
+    Returns:
+        The graph; ``attach_weights`` gives it its weights.
+
+    Raises:
+        ExportError: Torch could not turn it into a graph.
+    """
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -198,7 +210,7 @@ def _trace(graph: nn.Module, opset: int, **how: Any) -> ir.Model:
                 msg = 'the exporter returned no program'
                 raise ValueError(msg)
             for name, value in program.model.graph.initializers.items():
-                if name.startswith(_PREFIX):
+                if name.startswith(PREFIX):
                     # The optimiser folds what it has a value for, and would ask for all of them.
                     value.const_value = None
             program.optimize()

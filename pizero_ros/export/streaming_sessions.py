@@ -30,6 +30,9 @@ class GraphRun:
     A graph whose weights lie in a data file is cut between nodes into pieces that run one after
     the other; each is loaded, run and let go. The nodes and the bytes of the weights are those of
     the whole graph, and at most ``_PIECE`` bytes of them are resident.
+
+    Attributes:
+        inputs: Names of what it reads.
     """
 
     def __init__(self, path: Path, piece: int = _PIECE) -> None:
@@ -47,6 +50,7 @@ class GraphRun:
             model = onnx.load(path, load_external_data=False)
         except Exception as error:  # protobuf's and onnx's have no common base class
             raise ExportError.at(path, '', found=str(error), expected=_EXPECTED) from error
+        self.inputs = tuple(each.name for each in model.graph.input)
         self._pieces: list[_Piece] = []
         self._session: ort.InferenceSession | None = None
         if any(onnx.external_data_helper.uses_external_data(x) for x in model.graph.initializer):

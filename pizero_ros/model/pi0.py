@@ -134,8 +134,16 @@ class Pi0(nn.Module):
         Returns:
             [B, N * tokens per camera + L, vlm width].
         """
+        return self.join(self.embed_views(images.flatten(0, 1)), tokens)
+
+    def embed_views(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed pictures float32 [N, 3, H, W] as [N, tokens per camera, vlm width]."""
         paligemma = self.paligemma_with_expert.paligemma.model
-        views = paligemma.multi_modal_projector(paligemma.vision_tower(images.flatten(0, 1)))
+        views: torch.Tensor = paligemma.multi_modal_projector(paligemma.vision_tower(images))
+        return views
+
+    def join(self, views: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Put embedded views before the prompt int64 [B, L], as ``embed_prefix`` returns them."""
         seen = views.reshape(tokens.shape[0], -1, views.shape[-1])
         words = self.vlm.embed(tokens)
         return torch.cat((seen.to(words.dtype), words), dim=1)
@@ -173,7 +181,18 @@ class Pi0(nn.Module):
         Returns:
             The cache that ``denoise`` reads.
         """
-        prefix = self.embed_prefix(seen.images, seen.tokens)
+        return self.observe_prefix(self.embed_prefix(seen.images, seen.tokens), seen)
+
+    def observe_prefix(self, prefix: torch.Tensor, seen: Conditioning) -> Cache:
+        """Do what ``observe`` does, from the embedded prefix; of ``seen`` state and masks count.
+
+        Args:
+            prefix: What ``embed_prefix`` returned.
+            seen: Prompt, state and masks.
+
+        Returns:
+            The cache that ``denoise`` reads.
+        """
         state = self.embed_state(seen.state)
         length = prefix.shape[1]
         valid = self._valid(seen)

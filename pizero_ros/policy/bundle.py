@@ -75,7 +75,7 @@ class Bundle:
         for name, entry in manifest.files.items():
             _check_digest(folder / name, entry, on_bytes)
         also = ('correction',) if JACOBIAN_FILE in manifest.files else ()
-        proof = read_parity(folder / PARITY_FILE, also)
+        proof = read_parity(folder / PARITY_FILE, also, tuple(manifest.variants))
         _check_proven(folder / PARITY_FILE, proof, manifest)
         return cls(folder, manifest, proof)
 
@@ -105,12 +105,15 @@ class Bundle:
         return known[embodiment]
 
 
-def read_parity(path: Path, also: Sequence[str] = ()) -> Mapping[str, Any]:
+def read_parity(
+    path: Path, also: Sequence[str] = (), variants: Sequence[str] = ()
+) -> Mapping[str, Any]:
     """Read the parity proof and hold every error in it against its tolerance.
 
     Args:
         path: The bundle's ``parity.json``.
         also: Errors that it must hold besides those of the velocity and the sample.
+        variants: Variants that it must be about too, each with errors and tolerances of its own.
 
     Returns:
         Its content.
@@ -120,24 +123,37 @@ def read_parity(path: Path, also: Sequence[str] = ()) -> Mapping[str, Any]:
     """
     try:
         proof: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
-        limits = {str(key): float(value) for key, value in proof['tolerance'].items()}
-        errors = {str(key): float(value) for key, value in proof['max_abs_error'].items()}
+        parts = {
+            '': _errors(proof),
+            **{each: _errors(proof['variants'][each]) for each in variants},
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         found = f'{type(error).__name__}: {error}'
         raise BundleError.at(
             path, '', found=found, expected='a parity proof', remedy=_EXPORT_AGAIN
         ) from None
-    for key in ('velocity', 'sample', *also):
-        largest, limit = errors.get(key, math.nan), limits.get(key, math.nan)
-        if not largest < limit:  # So written that a NaN fails.
-            raise BundleError.at(
-                path,
-                f'max_abs_error.{key}',
-                found=f'{largest:g}',
-                expected=f'less than {limit:g}',
-                remedy='The graphs do not compute what the policy computes; export them again.',
-            )
+    for variant, (errors, limits) in parts.items():
+        for key in ('velocity', 'sample', *(() if variant else also)):
+            largest, limit = errors.get(key, math.nan), limits.get(key, math.nan)
+            if not largest < limit:  # So written that a NaN fails.
+                raise BundleError.at(
+                    path,
+                    f'{f"variants.{variant}." if variant else ""}max_abs_error.{key}',
+                    found=f'{largest:g}',
+                    expected=f'less than {limit:g}',
+                    remedy='The graphs do not compute what the policy computes; export them '
+                    'again.',
+                )
     return proof
+
+
+def _errors(proof: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the errors of a proof and their tolerances."""
+    found, limits = (
+        {str(key): float(value) for key, value in proof[part].items()}
+        for part in ('max_abs_error', 'tolerance')
+    )
+    return found, limits
 
 
 def file_entry(path: Path, on_bytes: Callable[[int], object] | None = None) -> FileEntry:

@@ -1,4 +1,4 @@
-"""The bundle's two graphs on ONNX Runtime, joined by buffers that never leave the device."""
+"""Observe and denoise on ONNX Runtime, joined by buffers that never leave the device."""
 
 from __future__ import annotations
 
@@ -9,23 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pizero_ros.errors import BundleError
-from pizero_ros.policy.manifest import DENOISE_FILE, JACOBIAN_FILE, OBSERVE_FILE
+from pizero_ros.policy.graph_signature import cache_names
 from pizero_ros.policy.providers import onnxruntime
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pizero_ros.policy.manifest import Manifest
     from pizero_ros.processing.model_inputs import ModelInputs
 
 _KEPT_SHAPES = 4
 """Pairs of camera count and prompt length whose buffers are kept; older ones are dropped."""
-
-Shape = tuple['int | None', ...]
-Signature = dict[str, tuple[tuple[str, ...], Shape]]
-"""Tensor name → (possible element types, shape with None where any size is taken)."""
-
-_FLOAT = ('tensor(float)',)
-_CACHE_TYPES = ('tensor(float)', 'tensor(float16)', 'tensor(bfloat16)')
 
 
 @dataclass(frozen=True)
@@ -49,28 +43,21 @@ class Graphs:
     Not thread-safe: one thread at a time.
     """
 
+    unrolled_steps: int | None = None
+    """Steps of the graph that makes a whole sample; None without one."""
+
     def __init__(
-        self,
-        where: object,
-        observe: Any,
-        denoise: Any,
-        manifest: Manifest,
-        jacobian: Any | None = None,
+        self, observe: Any, denoise: Any, manifest: Manifest, jacobian: Any | None = None
     ) -> None:
-        """Verify the graphs against the manifest and allocate the fixed buffers.
+        """Allocate the fixed buffers.
 
         Args:
-            where: Bundle to name in errors.
-            observe: Session of ``observe.onnx``.
-            denoise: Session of ``denoise.onnx``.
-            manifest: What the graphs must look like.
+            observe: Session that writes the cache.
+            denoise: Session of one step.
+            manifest: What the graphs look like (``graph_signature.verify``).
             jacobian: Session of ``jacobian.onnx``, None without it.
-
-        Raises:
-            BundleError: A tensor has another name, type or shape.
         """
         self._cache_names = cache_names(manifest.cache.layers)
-        _verify(where, observe, denoise, jacobian, manifest)
         self._observe = observe
         self._denoise = denoise
         self._jacobian = jacobian
@@ -101,14 +88,27 @@ class Graphs:
 
     def observe(self, inputs: ModelInputs) -> None:
         """Run the observe graph, so that the cache belongs to ``inputs``."""
-        shape = (len(inputs.images), len(inputs.tokens))
-        known = self._bindings.get(shape)
-        binding = self._observe.io_binding() if known is None else known.observe
-        arrays = {
+        arrays: dict[str, npt.NDArray[Any]] = {
             'images': inputs.images,
             'tokens': inputs.tokens[None],
             'state': inputs.state[None],
         }
+        self._run_observe((len(inputs.images), len(inputs.tokens)), arrays)
+
+    def sample(self, noise: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Make a whole sample in one graph; only where there are ``unrolled_steps``."""
+        msg = 'no graph of a whole sample'
+        raise ValueError(msg)
+
+    @property
+    def observe_parts_s(self) -> Mapping[str, float]:
+        """Seconds of the parts of the latest ``observe``, empty where it is one graph."""
+        return {}
+
+    def _run_observe(self, shape: tuple[int, int], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Run the graph that writes the cache, for a camera count and prompt length."""
+        known = self._bindings.get(shape)
+        binding = self._observe.io_binding() if known is None else known.observe
         for name, array in arrays.items():
             binding.bind_ortvalue_input(name, self._on_device(np.ascontiguousarray(array)))
         if known is None:
@@ -189,81 +189,3 @@ class Graphs:
     def _on_device(self, array: npt.NDArray[Any]) -> Any:
         """Wrap an array for the sessions' device: shared memory on the CPU, else a copy."""
         return onnxruntime().OrtValue.ortvalue_from_numpy(array, self.device)
-
-
-def cache_names(layers: int) -> tuple[str, ...]:
-    """Return the cache's tensor names in the order of the graphs' outputs: keys, then values."""
-    return tuple(f'{part}.{layer}' for part in ('key', 'value') for layer in range(layers))
-
-
-def _verify(
-    where: object, observe: Any, denoise: Any, jacobian: Any | None, manifest: Manifest
-) -> None:
-    """Compare names, element types and fixed sizes of all tensors with the manifest."""
-    model, cache = manifest.model, manifest.cache
-    height, width = model.image_size
-    cache_shape: Shape = (1, cache.kv_heads, None, cache.head_dim)
-    cached: Signature = dict.fromkeys(cache_names(cache.layers), (_CACHE_TYPES, cache_shape))
-    chunk: Shape = (1, model.horizon, model.action_dim)
-    _compare(
-        f'{where}/{OBSERVE_FILE}',
-        observe,
-        {
-            'images': (_FLOAT, (None, 3, height, width)),
-            'tokens': (('tensor(int64)',), (1, None)),
-            'state': (_FLOAT, (1, model.state_dim)),
-        },
-        cached,
-    )
-    read = {**cached, 'x_t': (_FLOAT, chunk), 't': (_FLOAT, (1, model.horizon))}
-    readers = [(DENOISE_FILE, denoise, read, 'velocity')]
-    if jacobian is not None:
-        readers.append((JACOBIAN_FILE, jacobian, {**read, 'error': (_FLOAT, chunk)}, 'correction'))
-    written = {tensor.name: tensor.type for tensor in observe.get_outputs()}
-    for file, session, inputs, output in readers:
-        _compare(f'{where}/{file}', session, inputs, {output: (_FLOAT, chunk)})
-        for tensor in session.get_inputs():
-            if tensor.name in written and tensor.type != written[tensor.name]:
-                raise BundleError.at(
-                    f'{where}/{file}',
-                    tensor.name,
-                    found=tensor.type,
-                    expected=f'{written[tensor.name]} as {OBSERVE_FILE} writes it',
-                )
-
-
-def _compare(where: str, session: Any, inputs: Signature, outputs: Signature) -> None:
-    """Compare one graph's interface with what it must be."""
-    sides = (('input', session.get_inputs(), inputs), ('output', session.get_outputs(), outputs))
-    for side, tensors, expected in sides:
-        names = {tensor.name for tensor in tensors}
-        if names != set(expected):
-            raise BundleError.at(
-                where,
-                f'{side}s',
-                found=', '.join(sorted(names)) or 'none',
-                expected=', '.join(sorted(expected)),
-                remedy='The graph does not belong to this manifest; export the bundle again.',
-            )
-        for tensor in tensors:
-            types, shape = expected[tensor.name]
-            if tensor.type not in types or not _fits(tensor.shape, shape):
-                raise BundleError.at(
-                    where,
-                    f'{side} {tensor.name}',
-                    found=f'{tensor.type} {_show(tensor.shape)}',
-                    expected=f'{" or ".join(types)} {_show(shape)}',
-                    remedy='The graph does not belong to this manifest; export the bundle again.',
-                )
-
-
-def _fits(found: list[int | str | None], expected: Shape) -> bool:
-    """Tell whether fixed sizes agree and sizes that vary are left open."""
-    return len(found) == len(expected) and all(
-        not isinstance(size, int) if wanted is None else size == wanted
-        for size, wanted in zip(found, expected, strict=True)
-    )
-
-
-def _show(shape: list[int | str | None] | Shape) -> str:
-    return f'[{", ".join(str(size) if isinstance(size, int) else "any" for size in shape)}]'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -27,6 +27,20 @@ CANONICAL_SLOTS = ('base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb')
 """The published π0's camera slots in the order it was trained on (pi0.md section 1.5)."""
 
 Precision = Literal['float32', 'bfloat16', 'float16']
+VariantPrecision = Literal['float32', 'bfloat16', 'float16', 'int8', 'float8']
+VariantProvider = Literal['cpu', 'cuda', 'tensorrt']
+
+REFERENCE = 'cpu'
+"""Name of the graphs that every bundle has: float32, standard operators, held against torch."""
+_WHOLE = ('observe', 'denoise')
+_UNROLLED = (*_WHOLE, 'sample')
+PARTS: Mapping[str, tuple[str, ...]] = {
+    'cpu_int8': _WHOLE,
+    'cpu_split': ('vision', 'prefix', 'denoise'),
+    'cuda': _UNROLLED,
+    'tensorrt': _UNROLLED,
+}
+"""Variant → the graphs that it is made of."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,23 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """The same policy in other graphs.
+
+    Attributes:
+        provider: What it was made for.
+        precision: Of its weights; inputs, outputs, ``x_t`` and ``t`` are float32 all the same.
+        files: Part (``observe``, ``denoise``, ``sample``, ``vision``, ``prefix``) → its graph.
+        steps: Euler steps of ``sample``, None where there is none.
+    """
+
+    provider: VariantProvider
+    precision: VariantPrecision
+    files: Mapping[str, str]
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything a robot must know about a policy.
 
@@ -78,6 +109,7 @@ class Manifest:
         embodiments: Name → semantics; empty exactly where ``model_only``.
         provenance: Where the weights came from.
         files: Name → size and digest of every file but the manifest.
+        variants: Name → graphs besides the reference.
     """
 
     model_only: bool
@@ -88,6 +120,7 @@ class Manifest:
     embodiments: Mapping[str, RobotSemantics]
     provenance: Provenance
     files: Mapping[str, FileEntry]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
 
     @property
     def untrained(self) -> bool:

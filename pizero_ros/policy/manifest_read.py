@@ -10,12 +10,16 @@ import yaml
 
 from pizero_ros.errors import BundleError
 from pizero_ros.policy.manifest import (
+    PARTS,
     SCHEMA,
     CacheSpec,
     FileEntry,
     Manifest,
     Precision,
     Provenance,
+    Variant,
+    VariantPrecision,
+    VariantProvider,
 )
 from pizero_ros.policy.manifest_write import FLOW_TIME, NOISE, SEAL_KEY
 from pizero_ros.policy.semantics_read import check_semantics, read_semantics
@@ -23,6 +27,7 @@ from pizero_ros.processing.spec import ModelSpec, PromptSpec, ResizeRule, Tokeni
 from pizero_ros.strict_yaml import Fields, parse_yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 FILE_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
@@ -68,6 +73,7 @@ def read_manifest(path: Path) -> Manifest:
     noise = fields.mapping('noise')
     noise.choice('distribution', (NOISE,))
     noise.choice('flow_time', (FLOW_TIME,))
+    files = _files(fields.mapping('files'))
     manifest = Manifest(
         model_only=model_only,
         architecture=_architecture(fields.mapping('architecture'), text),
@@ -76,7 +82,8 @@ def read_manifest(path: Path) -> Manifest:
         cache=_cache(fields.mapping('cache')),
         embodiments={name: read_semantics(robots.mapping(name), name) for name in names},
         provenance=_provenance(fields.mapping('provenance')),
-        files=_files(fields.mapping('files')),
+        files=files,
+        variants=_variants(fields, files),
     )
     fields.document.finish()
     # Widths are compared only once each list is known to be what it should be.
@@ -207,6 +214,34 @@ def _files(fields: Fields) -> dict[str, FileEntry]:
             sha256=entry.text('sha256', pattern=SHA256, expected='64 hexadecimal digits'),
         )
     return files
+
+
+def _variants(fields: Fields, files: Mapping[str, FileEntry]) -> dict[str, Variant]:
+    if not fields.has('variants'):
+        return {}
+    variants = fields.mapping('variants')
+    read = {}
+    names = variants.keys()
+    for name in names:
+        entry = variants.mapping(name)
+        parts = entry.mapping('files')
+        keys = parts.keys()
+        found = {part: parts.text(part) for part in keys}
+        if name not in PARTS:
+            variants.report(name, found='an unknown variant', expected=' or '.join(PARTS))
+        elif set(found) != set(PARTS[name]):
+            entry.report('files', found=', '.join(found), expected=', '.join(PARTS[name]))
+        for part, file in found.items():
+            if file not in files:
+                parts.report(part, found=file, expected='a file that `files` lists')
+        unrolled = 'sample' in found
+        read[name] = Variant(
+            provider=entry.choice('provider', get_args(VariantProvider)),
+            precision=entry.choice('precision', get_args(VariantPrecision)),
+            files=found,
+            steps=entry.integer('steps', minimum=1) if unrolled else None,
+        )
+    return read
 
 
 def _architecture(fields: Fields, text: str) -> dict[str, Any]:

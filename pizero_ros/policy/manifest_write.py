@@ -56,6 +56,7 @@ def manifest_text(manifest: Manifest) -> str:
         'noise': {'distribution': NOISE, 'flow_time': FLOW_TIME},
         'embodiments': {name: robot_mapping(each) for name, each in manifest.embodiments.items()},
         'architecture': dict(manifest.architecture),
+        **_variants(manifest),
         'files': {
             name: {'size': entry.size, 'sha256': entry.sha256}
             for name, entry in manifest.files.items()
@@ -133,6 +134,21 @@ def _grippers(grippers: tuple[GripperMap, ...]) -> list[dict[str, Any]] | None:
         }
         for each in grippers
     ] or None
+
+
+def _variants(manifest: Manifest) -> dict[str, Any]:
+    if not manifest.variants:
+        return {}
+    variants = {
+        name: _present(
+            provider=each.provider,
+            precision=each.precision,
+            steps=each.steps,
+            files=dict(each.files),
+        )
+        for name, each in manifest.variants.items()
+    }
+    return {'variants': variants}
 
 
 def _floats(values: npt.NDArray[np.float64] | None) -> list[float] | None:

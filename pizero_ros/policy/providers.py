@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pizero_ros.errors import BundleError, EnvironmentFault
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import ModuleType
 
@@ -83,13 +84,20 @@ def resolve_provider(name: str) -> str:
     return name
 
 
-def open_session(path: Path, provider: str, threads: int | None) -> Any:
+def open_session(
+    path: Path,
+    provider: str,
+    threads: int | None,
+    options_of: Mapping[str, str] | None = None,
+) -> Any:
     """Open a session on exactly the provider asked for.
 
     Args:
         path: The graph.
         provider: ``cpu``, ``cuda`` or ``tensorrt``, as ``resolve_provider`` returns it.
         threads: Threads inside an operator; None leaves it to ONNX Runtime (one per core).
+        options_of: Options of a GPU provider. A graph that comes with them was made for that
+            provider, so an operator that would run elsewhere is an error.
 
     Returns:
         An ``onnxruntime.InferenceSession`` whose first provider is the one asked for.
@@ -103,16 +111,20 @@ def open_session(path: Path, provider: str, threads: int | None) -> Any:
         # CUDA libraries that came as Python packages are found only after this.
         runtime.preload_dlls()
     options = runtime.SessionOptions()
-    # Spinning workers steal the cores that camera callbacks and the executor need.
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    # Workers that sleep between operators cost a tenth of an inference; those that spin on when it
+    # is over steal the cores that callbacks, and the other graph's workers, need.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '1')
+    options.add_session_config_entry('session.force_spinning_stop', '1')
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
     chain = {'cpu': ['cpu'], 'cuda': ['cuda', 'cpu'], 'tensorrt': ['tensorrt', 'cuda', 'cpu']}
+    providers: list[Any] = [_ONNX_NAMES[each] for each in chain[provider]]
+    if options_of is not None and provider != 'cpu':
+        options.add_session_config_entry('session.disable_cpu_ep_fallback', '1')
+        providers = [(_ONNX_NAMES[provider], dict(options_of))]
     try:
-        session = runtime.InferenceSession(
-            str(path), options, providers=[_ONNX_NAMES[each] for each in chain[provider]]
-        )
+        session = runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises a family of C++ exceptions without a base.
         msg = f'{path}: ONNX Runtime {runtime.__version__} cannot load this graph: {error}'
         raise BundleError(msg) from None

@@ -11,16 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pizero_ros.errors import BundleError, EnvironmentFault
-from pizero_ros.policy.graphs import Graphs
-from pizero_ros.policy.manifest import DENOISE_FILE, JACOBIAN_FILE, OBSERVE_FILE
-from pizero_ros.policy.providers import ProviderName, open_session, resolve_provider
+from pizero_ros.policy.manifest import JACOBIAN_FILE, REFERENCE
+from pizero_ros.policy.providers import ProviderName, resolve_provider
 from pizero_ros.policy.sampler import StepHook, integrate
+from pizero_ros.policy.variants import choose_variant, open_graphs
 from pizero_ros.processing.model_inputs import ModelInputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pizero_ros.policy.bundle import Bundle
+    from pizero_ros.policy.fused_graphs import FusedGraphs
+    from pizero_ros.policy.graphs import Graphs
 
 _WARM_UP_MIN = 3
 _WARM_UP_MAX = 20
@@ -38,8 +40,9 @@ class ModelResult:
 
     Attributes:
         actions: float32 [H, A], normalised and padded; the caller's own copy.
-        durations_s: ``observe`` and ``denoise`` (all steps) → seconds.
-        steps_s: Seconds of each denoise step.
+        durations_s: ``observe`` and ``denoise`` (all steps) → seconds; where observe is two
+            graphs, also ``vision`` and ``prefix``.
+        steps_s: Seconds of each denoise step; empty where one graph holds all of them.
     """
 
     actions: npt.NDArray[np.float32]
@@ -53,12 +56,20 @@ class Policy:
     Not thread-safe: sessions share fixed buffers, so one thread owns a policy. Load two for two.
     """
 
-    def __init__(self, bundle: Bundle, graphs: Graphs, provider: str, load_s: float) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        graphs: Graphs | FusedGraphs,
+        provider: str,
+        load_s: float,
+        variant: str = REFERENCE,
+    ) -> None:
         """Hold loaded graphs; use ``Policy.load``."""
         self.bundle = bundle
         self.graphs = graphs
         self.provider = provider
         self.load_s = load_s
+        self.variant = variant
 
     @classmethod
     def load(
@@ -67,6 +78,7 @@ class Policy:
         provider: ProviderName | str = 'auto',
         threads: int | None = None,
         jacobian: bool = False,
+        variant: str | None = None,
     ) -> Policy:
         """Open the sessions of a bundle that ``Bundle.open`` has checked.
 
@@ -76,14 +88,17 @@ class Policy:
                 where it works and the CPU elsewhere. ``Policy.provider`` says which it became.
             threads: Threads inside an operator; None for one per core.
             jacobian: Load the graph for guidance by the true Jacobian too.
+            variant: Graphs to run (``Manifest.variants``, or ``cpu`` for the reference); None for
+                those that were made for the provider, the reference where there are none. Graphs
+                that are not exact are only run when they are named.
 
         Returns:
-            The policy, not yet warm.
+            The policy, not yet warm. ``Policy.variant`` says which graphs they became.
 
         Raises:
             EnvironmentFault: ONNX Runtime or the provider asked for is not there.
-            BundleError: A graph cannot be loaded or differs from the manifest, or that of the
-                Jacobian is asked for and not there.
+            BundleError: A graph cannot be loaded or differs from the manifest, or a variant or
+                the graph of the Jacobian is asked for and not there.
         """
         if jacobian and JACOBIAN_FILE not in bundle.manifest.files:
             raise BundleError.at(
@@ -94,17 +109,21 @@ class Policy:
                 remedy='Export the bundle with --jacobian, or choose another rtc_method.',
             )
         start = time.perf_counter()
-        chosen = resolve_provider(provider)
+        wanted = provider
+        if variant is not None and provider == 'auto':
+            wanted = choose_variant(bundle, variant).provider
+        chosen = resolve_provider(wanted)
+        name = _variant_for(bundle, chosen, variant, jacobian)
         try:
-            graphs = _open_graphs(bundle, chosen, threads, jacobian)
+            graphs = open_graphs(bundle, name, chosen, threads, jacobian)
         except EnvironmentFault as error:
-            if provider != 'auto' or chosen == 'cpu':
+            if wanted != 'auto' or chosen == 'cpu':
                 raise
             _log.warning('%s Using the CPU instead, because the provider is "auto".', error)
-            chosen = 'cpu'
-            graphs = _open_graphs(bundle, chosen, threads, jacobian)
-        _log.info('bundle %s runs on %s', bundle.path, chosen)
-        return cls(bundle, graphs, chosen, time.perf_counter() - start)
+            chosen, name = 'cpu', REFERENCE
+            graphs = open_graphs(bundle, name, chosen, threads, jacobian)
+        _log.info('bundle %s runs on %s, variant %s', bundle.path, chosen, name)
+        return cls(bundle, graphs, chosen, time.perf_counter() - start, name)
 
     def infer(
         self,
@@ -136,6 +155,11 @@ class Policy:
         start = time.perf_counter()
         graphs.observe(inputs)
         ticks = [time.perf_counter()]
+        durations_s = {'observe': ticks[0] - start, **graphs.observe_parts_s}
+        if hook is None and prefix is None and steps == graphs.unrolled_steps:
+            actions = graphs.sample(noise)[0].copy()
+            durations_s['denoise'] = time.perf_counter() - ticks[0]
+            return ModelResult(actions, durations_s, ())
         graphs.x_t[0] = noise
         integrate(
             lambda: graphs.denoise()[0],
@@ -146,7 +170,7 @@ class Policy:
             lambda: ticks.append(time.perf_counter()),
             prefix,
         )
-        durations_s = {'observe': ticks[0] - start, 'denoise': ticks[-1] - ticks[0]}
+        durations_s['denoise'] = ticks[-1] - ticks[0]
         return ModelResult(graphs.x_t[0].copy(), durations_s, tuple(np.diff(ticks).tolist()))
 
     def warm_up(self, cameras: int | None = None, tokens: int | None = None) -> tuple[float, ...]:
@@ -226,9 +250,11 @@ class Policy:
             raise ValueError(msg)
 
 
-def _open_graphs(bundle: Bundle, provider: str, threads: int | None, jacobian: bool) -> Graphs:
-    """Open the sessions on one provider."""
-    observe = open_session(bundle.path / OBSERVE_FILE, provider, threads)
-    denoise = open_session(bundle.path / DENOISE_FILE, provider, threads)
-    third = open_session(bundle.path / JACOBIAN_FILE, provider, threads) if jacobian else None
-    return Graphs(bundle.path, observe, denoise, bundle.manifest, third)
+def _variant_for(bundle: Bundle, provider: str, variant: str | None, jacobian: bool) -> str:
+    """Return the graphs to run: those asked for, or the exact ones made for the provider."""
+    if variant is not None:
+        choose_variant(bundle, variant)
+        return variant
+    # Guidance by the Jacobian reads the cache of the reference.
+    made_for = provider in bundle.manifest.variants and not jacobian
+    return provider if made_for else REFERENCE

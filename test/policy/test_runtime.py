@@ -9,7 +9,7 @@ import pytest
 
 from pizero_ros.errors import BundleError, EnvironmentFault
 from pizero_ros.policy.bundle import Bundle
-from pizero_ros.policy.graphs import cache_names
+from pizero_ros.policy.graph_signature import cache_names
 from pizero_ros.policy.runtime import Policy
 from pizero_ros.processing.model_inputs import ModelInputs
 
