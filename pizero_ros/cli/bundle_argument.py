@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pizero_ros.cli.exit_codes import UsageError
 from pizero_ros.cli.output import progress_console
 from pizero_ros.policy.bundle import Bundle
+from pizero_ros.policy.manifest import PARTS, REFERENCE
 from pizero_ros.policy.providers import PROVIDER_NAMES
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ def add_runtime(parser: argparse._ActionsContainer, threads: str = 'one per core
         type=positive,
         metavar='N',
         help=f'threads inside an operator (default: {threads})',
+    )
+
+
+def add_variant(parser: argparse._ActionsContainer) -> None:
+    """Add ``--variant``."""
+    parser.add_argument(
+        '--variant',
+        choices=(REFERENCE, *PARTS),
+        help='graphs of the bundle to run (default: those made for the provider, else '
+        f'{REFERENCE}, which every bundle has); cpu_int8 is not exact',
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pizero_ros.cli.bundle_argument import add_bundle, add_runtime, open_bundle
+from pizero_ros.cli.bundle_argument import add_bundle, add_runtime, add_variant, open_bundle
 from pizero_ros.cli.exit_codes import FINDING, SUCCESS
 from pizero_ros.cli.output import add_json, console, write_json
 from pizero_ros.errors import BundleError, PizeroError
@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         '--embodiment', metavar='E', help='robot to check it against: a shipped name or a file'
     )
     add_runtime(parser)
+    add_variant(parser)
     add_json(parser)
 
 
@@ -128,12 +129,20 @@ def _runs(
     """Load the graphs and infer, blank in model space or at the robot's neutral pose."""
     import numpy as np
 
+    from pizero_ros.cli.check_variant import agreement
     from pizero_ros.policy.predictor import ChunkPredictor
     from pizero_ros.policy.runtime import Policy
 
     try:
-        policy = Policy.load(bundle, arguments.provider, arguments.threads)
-        yield Finding('ok', 'graphs', f'loaded on {policy.provider} in {policy.load_s:.2f} s')
+        policy = Policy.load(
+            bundle, arguments.provider, arguments.threads, variant=arguments.variant
+        )
+        loaded = f'{policy.variant} loaded on {policy.provider} in {policy.load_s:.2f} s'
+        yield Finding('ok', 'graphs', loaded)
+        agreed = agreement(bundle, policy)
+        if agreed is not None:
+            message = f'largest difference {agreed.largest:.2g} of {agreed.tolerance:g} allowed'
+            yield Finding('ok' if agreed.holds else 'error', 'against the reference', message)
         cameras = len(embodiment.cameras) if embodiment else None
         seconds = float(np.median(policy.warm_up(cameras)))
         message = f'{seconds * 1e3:.1f} ms per chunk, longest prompt'

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pizero_ros.cli.bundle_argument import add_bundle, add_runtime, open_bundle, positive
+from pizero_ros.cli.bundle_argument import (
+    add_bundle,
+    add_runtime,
+    add_variant,
+    open_bundle,
+    positive,
+)
 from pizero_ros.cli.exit_codes import FINDING, SUCCESS, UsageError
 from pizero_ros.cli.infer_raw import configure_raw, run_raw
 from pizero_ros.cli.output import add_json, console, progress_console, write_json
@@ -34,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         '--steps', type=positive, metavar='N', help="Euler steps (default: the bundle's)"
     )
     add_runtime(parser)
+    add_variant(parser)
     add_json(parser)
     configure_raw(parser)
 
@@ -53,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     bundle = open_bundle(arguments.bundle)
     samples = read_samples(arguments.inputs, bundle.manifest.model)
-    policy = Policy.load(bundle, arguments.provider, arguments.threads)
+    policy = Policy.load(bundle, arguments.provider, arguments.threads, variant=arguments.variant)
     results = [policy.infer(inputs, noise, arguments.steps) for inputs, noise in samples]
     actions = np.stack([result.actions for result in results])
     try:
@@ -70,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         {
             'bundle': str(bundle.path),
             'provider': policy.provider,
+            'variant': policy.variant,
             'samples': len(samples),
             'steps': arguments.steps or bundle.manifest.model.steps,
             'finite': finite,

@@ -55,7 +55,7 @@ def run_raw(arguments: argparse.Namespace) -> int:
     outputs = OutputPipeline(model, robot)
     raw = read_observation(arguments.inputs, model, _widths(robot, inputs), inputs.resize)
     seen = inputs(raw.observation)
-    policy = Policy.load(bundle, arguments.provider, arguments.threads)
+    policy = Policy.load(bundle, arguments.provider, arguments.threads, variant=arguments.variant)
     result = policy.infer(seen, raw.noise, arguments.steps)
     actions = outputs(result.actions, raw.observation.state)
     try:
@@ -73,6 +73,7 @@ def run_raw(arguments: argparse.Namespace) -> int:
             'bundle': str(bundle.path),
             'embodiment': robot.embodiment,
             'provider': policy.provider,
+            'variant': policy.variant,
             'steps': arguments.steps or model.steps,
             'finite': finite,
             'durations_s': dict(result.durations_s),

@@ -40,3 +40,20 @@ def test_unknown_robot_and_absent_bundle_are_wrong_usage(tiny_bundle, tmp_path, 
     assert main(['check', str(tiny_bundle), '--embodiment', 'nobody']) == 2
     assert main(['check', str(tmp_path / 'absent')]) == 2
     assert 'expected a bundle folder' in capsys.readouterr().err
+
+
+def test_graphs_that_are_not_the_reference_are_held_against_it(tmp_path, capsys):
+    out = tmp_path / 'bundle'
+    words = ['export', '--random', 'tiny', '--model-only', '--variant', 'cpu_int8']
+    assert main([*words, '--out', str(out)]) == 0
+    assert 'variant cpu_int8 (int8): largest error' in capsys.readouterr().out
+    report = tmp_path / 'report.json'
+    given = ['check', str(out), '--json', str(report)]
+    assert main([*given, '--variant', 'cpu_int8']) == 0
+    found = {each['subject']: each for each in json.loads(report.read_text())['findings']}
+    assert found['against the reference']['severity'] == 'ok'
+    assert 'cpu_int8 loaded on cpu' in found['graphs']['message']
+    assert main(given) == 0
+    assert 'against the reference' not in report.read_text()
+    assert main([*given, '--variant', 'cuda']) == 1
+    assert '--variant cuda' in report.read_text()
