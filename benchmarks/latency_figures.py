@@ -9,6 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from diagnostic_msgs.msg import DiagnosticArray
     from pizero_ros.msg import ActionChunk, PolicyStatus
     from trajectory_msgs.msg import JointTrajectory
 
@@ -70,6 +71,18 @@ def phases(status: PolicyStatus) -> dict[str, dict[str, float]]:
     columns = (status.latency_p50_ms, status.latency_p95_ms, status.latency_p99_ms)
     rows = zip(status.latency_phases, *columns, strict=True)
     return {phase: {'p50': p50, 'p95': p95, 'p99': p99} for phase, p50, p95, p99 in rows}
+
+
+def timer_lateness(diagnostics: DiagnosticArray | None) -> dict[str, dict[str, float]]:
+    """Return how late the control timer was, ms, by what the node did: idle or inferring."""
+    found = {}
+    for status in () if diagnostics is None else diagnostics.status:
+        for pair in status.values:
+            words = pair.key.split(', ')
+            if words[0] == 'control timer late':
+                p50, p95, largest = map(float, pair.value.split(' / '))
+                found[words[1]] = {'p50': p50, 'p95': p95, 'max': largest}
+    return found
 
 
 def seen_from_outside(

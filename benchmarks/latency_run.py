@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import rclpy
 from ament_index_python.packages import get_package_prefix
-from latency_figures import NANO, frames, newest_frame, phases, seen_from_outside, stamp_of
+from diagnostic_msgs.msg import DiagnosticArray
+from latency_figures import (
+    NANO,
+    frames,
+    newest_frame,
+    phases,
+    seen_from_outside,
+    stamp_of,
+    timer_lateness,
+)
 from pizero_ros.msg import ActionChunk, PolicyStatus
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -49,6 +58,7 @@ class Plan:
         domain: ROS domain of this run.
         folder: For logs and for what the cameras report.
         profile: Fast DDS profile of both processes, ``None`` for Fast DDS's own defaults.
+        parameters: Others of the policy node, by name.
     """
 
     embodiment: Path
@@ -61,18 +71,20 @@ class Plan:
     domain: int
     folder: Path
     profile: Path | None
+    parameters: Mapping[str, str]
 
 
 class Observer:
     """Hears what the policy node says, in a ROS domain of its own."""
 
     def __init__(self, plan: Plan) -> None:
-        """Subscribe to status, chunks and trajectories."""
+        """Subscribe to status, diagnostics, chunks and trajectories."""
         embodiment = load_embodiment(plan.embodiment)
         self.cameras = [camera.topic for camera in embodiment.cameras]
         self.statuses: list[PolicyStatus] = []
         self.chunks: list[ActionChunk] = []
         self.trajectories: list[tuple[int, JointTrajectory]] = []
+        self.diagnostics: DiagnosticArray | None = None
         self._context = Context()
         rclpy.init(context=self._context, domain_id=plan.domain)
         self._node = Node('benchmark_observer', context=self._context)
@@ -83,11 +95,15 @@ class Observer:
         listen = self._node.create_subscription
         listen(PolicyStatus, '/policy_node/status', self.statuses.append, latched)
         listen(ActionChunk, '/policy_node/chunk', self.chunks.append, reliable)
+        listen(DiagnosticArray, '/diagnostics', self._on_diagnostics, reliable)
         arm = next(g for g in embodiment.actions if g.output == 'joint_trajectory')
         listen(JointTrajectory, arm.topic, self._on_trajectory, reliable)
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
         self.trajectories.append((time.time_ns(), message))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics = message
 
     def spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Take messages in until ``condition``; return whether it came true in time."""
@@ -169,19 +185,23 @@ def measure(plan: Plan) -> dict[str, Any]:
     seconds = (window[1] - window[0]) / NANO
     during = [s for s in observer.statuses if window[0] <= stamp_of(s.header) <= window[1]]
     inside = [c for c in observer.chunks if window[0] < stamp_of(c.header) <= window[1]]
+    counted = {
+        topic: frames(during, topic, report['stamps_ns'][topic]) for topic in observer.cameras
+    }
+    received = sum(each['received'] for each in counted.values())
     return {
         'seconds': seconds,
         'load_1min': load,
         'cores': cores,
         'publisher_late_ms': report['late_s'] * 1e3,
-        'frames': {
-            topic: frames(during, topic, report['stamps_ns'][topic]) for topic in observer.cameras
-        },
+        'frames': counted,
+        'cpu_ms_per_frame': 1e3 * cores['policy_node'] * seconds / max(received, 1),
         'chunks': len(inside),
         'chunks_per_s': len(inside) / seconds,
         'trajectories': last.chunks_sent - first.chunks_sent,
         'observations_refused': last.observations_refused - first.observations_refused,
         'latency_ms': phases(last) | seen_from_outside(inside, observer.trajectories),
+        'timer_late_ms': timer_lateness(observer.diagnostics),
     }
 
 
@@ -199,6 +219,7 @@ def _start(plan: Plan, stack: ExitStack) -> dict[str, subprocess.Popen[bytes]]:
         'executed_steps': plan.executed_steps,
         'noise': 'gaussian',  # what trained policies get
         'autostart': 'true',
+        **plan.parameters,
     }
     node = Path(get_package_prefix('pizero_ros')) / 'lib/pizero_ros/policy_node'
     given = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]

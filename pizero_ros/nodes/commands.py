@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rclpy.qos import QoSProfile
 
-from pizero_ros.control.commands import GripperGoal
+from pizero_ros.control.commands import GripperGoal, TrajectoryCommand
 from pizero_ros.embodiment.schema import GRIPPER_ACTIONS
 from pizero_ros.nodes.command_types import MESSAGE_TYPES
 from pizero_ros.nodes.gripper_actions import GripperAction
 from pizero_ros.nodes.messages import command_message
+from pizero_ros.nodes.serialized_trajectory import SerializedTrajectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,6 +49,11 @@ class CommandPublishers:
         self._node = node
         self._groups = {group.name: group for group in embodiment.actions}
         self._points: list[JointTrajectoryPoint] = []
+        self._trajectories = {
+            group.name: SerializedTrajectory(tuple(joint.name for joint in group.joints))
+            for group in embodiment.actions
+            if group.output == 'joint_trajectory'
+        }
         self._publishers = {
             group.name: node.create_publisher(MESSAGE_TYPES[group.message], group.topic, RELIABLE)
             for group in embodiment.actions
@@ -65,8 +71,15 @@ class CommandPublishers:
             if isinstance(command, GripperGoal) and command.group in self._actions:
                 self._actions[command.group].send(command)
                 continue
-            message = command_message(command, self._groups[command.group], self._points)
-            self._publishers[command.group].publish(message)
+            self._publishers[command.group].publish(self._on_the_wire(command))
+
+    def _on_the_wire(self, command: Command) -> Any:
+        """Return a command as bytes if it is one that takes long to convert, else as a message."""
+        if isinstance(command, TrajectoryCommand):
+            serialized = self._trajectories[command.group](command)
+            if serialized is not None:
+                return serialized
+        return command_message(command, self._groups[command.group], self._points)
 
     def flush(self, timeout: Duration) -> bool:
         """Wait until every reliable subscriber has what was published."""

@@ -49,11 +49,17 @@ def load_predictor(
     jacobian = chunking is not None and chunking.method == 'jacobian'
     if resolve_provider(chosen.provider) == 'cpu':
         require_memory(bundle.path, jacobian=jacobian)
-    policy = Policy.load(bundle, chosen.provider, chosen.threads or None, jacobian=jacobian)
+    policy = Policy.load(
+        bundle,
+        chosen.provider,
+        chosen.threads or None,
+        jacobian=jacobian,
+        variant=chosen.variant or None,
+    )
     warm_up = policy.warm_up()
     log.info(
         f'{bundle.path}: loaded in {policy.load_s:.2f} s on {policy.provider}, '
-        f'warm after {len(warm_up)} runs at {warm_up[-1] * 1e3:.1f} ms'
+        f'variant {policy.variant}, warm after {len(warm_up)} runs at {warm_up[-1] * 1e3:.1f} ms'
     )
     steps = chosen.sampling_steps or None
     if injected:

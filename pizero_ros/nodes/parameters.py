@@ -12,6 +12,7 @@ from pizero_ros.control.modes import SCHEDULERS
 from pizero_ros.control.seam import SeamFade
 from pizero_ros.errors import EmbodimentError
 from pizero_ros.policy.guidance import MAX_WEIGHT, METHODS, SCHEDULES, RealTimeChunking
+from pizero_ros.policy.manifest import PARTS, REFERENCE
 from pizero_ros.strict_yaml import suggestion
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 SCHEDULING_MODES = tuple(SCHEDULERS)
 PROVIDERS = ('auto', 'cpu', 'cuda', 'tensorrt')
+VARIANTS = (REFERENCE, *PARTS)
 NOISE_KINDS = ('auto', 'gaussian', 'continuous')
 
 
@@ -43,7 +45,10 @@ class PolicyParameters:
     rtc_schedule: Schedule
     rtc_max_guidance_weight: float
     provider: str
+    variant: str
     threads: int
+    cpu_affinity: Sequence[int]
+    realtime_priority: int
     executed_steps: int
     published_steps: int
     lead_steps: int
@@ -108,7 +113,27 @@ DECLARATIONS: tuple[tuple[str, Any, ParameterDescriptor], ...] = (
         ),
     ),
     ('provider', 'auto', _text('ONNX Runtime execution provider', PROVIDERS)),
+    (
+        'variant',
+        '',
+        _text('graphs of the bundle; empty: those made for the provider', ('', *VARIANTS)),
+    ),
     ('threads', 0, _count('threads of one inference; 0: chosen for the machine', 0, 1024)),
+    (
+        'cpu_affinity',
+        [-1],
+        ParameterDescriptor(description='CPUs of the inference; [-1]: those of the process'),
+    ),
+    (
+        'realtime_priority',
+        0,
+        _count(
+            'SCHED_FIFO priority of control and reception, so that inference does not delay them; '
+            '0: the usual scheduling',
+            0,
+            99,
+        ),
+    ),
     ('executed_steps', 0, _count('steps per inference; 0: the embodiment says', 0, 10_000)),
     (
         'published_steps',
@@ -216,12 +241,15 @@ def read(node: Node) -> PolicyParameters:
         ('rtc_method', METHODS),
         ('rtc_schedule', SCHEDULES),
         ('provider', PROVIDERS),
+        ('variant', ('', *VARIANTS)),
         ('noise', NOISE_KINDS),
     ):
         if values[name] not in choices:
             raise EmbodimentError.at(
                 where, name, found=repr(values[name]), expected=f'one of {", ".join(choices)}'
             )
+    cpus = tuple(values['cpu_affinity'])
+    values['cpu_affinity'] = () if cpus == (-1,) else cpus
     values['latch'] = tuple(filter(None, values['latch']))
     unknown = [kind for kind in values['latch'] if kind not in LATCHABLE]
     if unknown:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pizero_ros.errors import PizeroError, PromptError
+from pizero_ros.nodes.thread_settings import pin
 from pizero_ros.observation.fresh import FrameSet
 from pizero_ros.observation.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pizero_ros.control.commander import Commander
     from pizero_ros.control.commands import Command
@@ -56,8 +57,8 @@ class Outcome:
 class PolicyLoop:
     """Runs inference in a thread of its own, beside the executor.
 
-    The executor's thread calls ``frame_arrived``, ``wake``, ``start`` and ``stop``; the callbacks
-    run in the inference thread.
+    The thread that receives frames calls ``frame_arrived``, that of the executor ``wake``,
+    ``start`` and ``stop``; the callbacks run in the inference thread.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class PolicyLoop:
         finished: Callable[[Outcome], None],
         refused: Callable[[str, str], None],
         failed: Callable[[Exception], None],
+        cpus: Sequence[int] = (),
     ) -> None:
         """Build the loop.
 
@@ -87,6 +89,7 @@ class PolicyLoop:
             finished: Called after each inference, whatever became of its chunk.
             refused: Called with kind and text when an observation was not fit for inference.
             failed: Called when inference raised what is nobody's input; the loop ends.
+            cpus: CPUs of the inference thread; none for those of the process.
         """
         self._assembler = assembler
         self._predictor = predictor
@@ -97,6 +100,7 @@ class PolicyLoop:
         self._finished = finished
         self._refused = refused
         self._failed = failed
+        self._cpus = cpus
         self._period_s = 1.0 / embodiment.rate_hz
         self._frames = FrameSet(embodiment)
         self._changed = threading.Condition()
@@ -176,6 +180,7 @@ class PolicyLoop:
 
     def _run(self) -> None:
         try:
+            pin(self._cpus)
             while self._running:
                 if not self._commander.wants_inference(self._now_ns()):
                     self._wait(self._period_s)

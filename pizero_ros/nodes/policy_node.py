@@ -39,10 +39,12 @@ from pizero_ros.nodes.fault_injection import parse_injection
 from pizero_ros.nodes.lifecycle import RobustLifecycleNode, reported
 from pizero_ros.nodes.loading import load_predictor
 from pizero_ros.nodes.policy_loop import PolicyLoop
+from pizero_ros.nodes.receiving import Receiver
 from pizero_ros.nodes.reporter import LATCHED, Doing, Reporter
 from pizero_ros.nodes.sensors import Sensors
 from pizero_ros.nodes.signals import stop_on_signals
 from pizero_ros.nodes.speed_input import SpeedInput
+from pizero_ros.nodes.thread_settings import call_pinned, go_first
 from pizero_ros.observation.assembler import ObservationAssembler
 from pizero_ros.policy.memory import naming_memory
 from pizero_ros.policy.noise import make_noise
@@ -163,7 +165,11 @@ class PolicyNode(RobustLifecycleNode):
         require_control_msgs(embodiment)
         self._embodiment = embodiment
         self._injected = injected
-        self._predictor = load_predictor(chosen, embodiment, self.get_logger(), injected)
+        self._cpus, self._priority = chosen.cpu_affinity, chosen.realtime_priority
+        go_first(self._priority)  # The thread that configures is the executor's.
+        self._predictor = call_pinned(
+            self._cpus, lambda: load_predictor(chosen, embodiment, self.get_logger(), injected)
+        )
         self._noise_kind, self._noise_seed = chosen.noise, chosen.noise_seed
         self._assembler = ObservationAssembler(embodiment)
         trained_prefix = chosen.rtc_prefix_is_trained
@@ -200,6 +206,7 @@ class PolicyNode(RobustLifecycleNode):
                 now_ns=self._now_ns,
                 frame_arrived=self._frame_arrived,
                 located=lambda topic, pose: self._commander.locate(topic, pose),
+                receiver=Receiver(self, self._priority),
             ),
             lambda sensors: sensors.destroy(),
         )
@@ -235,7 +242,9 @@ class PolicyNode(RobustLifecycleNode):
         )
         self._own(self._reporter, lambda reporter: reporter.destroy())
         self._own(self.create_service(SetBool, '~/enable', self._on_enable), self.destroy_service)
-        self._own(self.create_timer(1.0 / embodiment.rate_hz, self._on_tick), self.destroy_timer)
+        self._timer = self._own(
+            self.create_timer(1.0 / embodiment.rate_hz, self._on_tick), self.destroy_timer
+        )
         # Health is reported also while a simulated clock stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._own(
@@ -264,6 +273,7 @@ class PolicyNode(RobustLifecycleNode):
             finished=lambda outcome: self._reporter.finished(outcome),
             refused=lambda kind, text: self._reporter.refused(kind, text),
             failed=self._on_failed,
+            cpus=self._cpus,
         )
 
     def _frame_arrived(self, frame: Frame) -> None:
@@ -330,7 +340,9 @@ class PolicyNode(RobustLifecycleNode):
         if not self._active:
             return
         inferring_s = 0.0 if self._loop is None else self._loop.inferring_s
-        self._supervisor.tick(self._now_ns(), enabled=self._enabled, inferring_s=inferring_s)
+        now_ns, until_next_ns = self._now_ns(), self._timer.time_until_next_call()
+        self._reporter.lateness.tick(now_ns, until_next_ns, inferring=inferring_s > 0.0)
+        self._supervisor.tick(now_ns, enabled=self._enabled, inferring_s=inferring_s)
         self._reporter.publish_change(self._doing())
 
     def _on_speed(self, factor: float) -> None:

@@ -89,7 +89,7 @@ class Recorder:
         kind = message_class(self._folder, Topic(topic, msgtype, 0, latched=False))
         register(self._types, msgtype)
         connection = self._writer.add_connection(
-            topic, msgtype, typestore=self._types, offered_qos_profiles=[_recorded_qos(qos)]
+            topic, msgtype, typestore=self._types, offered_qos_profiles=[recorded_qos(qos)]
         )
         self._node.create_subscription(
             kind, topic, lambda raw: self._take(connection, raw), qos, raw=True
@@ -167,7 +167,7 @@ def _compatible(offered: Sequence[QoSProfile]) -> QoSProfile:
     )
 
 
-def _recorded_qos(qos: QoSProfile) -> Qos:
+def recorded_qos(qos: QoSProfile) -> Qos:
     """Return what tells a player of the recording which topics are latched."""
     return Qos(
         history=QosHistory.KEEP_LAST,

@@ -11,6 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from pizero_ros.msg import ActionChunk as ActionChunkMessage
 from pizero_ros.msg import PolicyStatus
 from pizero_ros.nodes.events import NO_PUBLISHER_EVENTS
+from pizero_ros.nodes.lateness import Lateness
 from pizero_ros.nodes.messages import chunk_message
 from pizero_ros.nodes.reporting import Snapshot, Tally, diagnostics_message, status_message
 
@@ -55,6 +56,7 @@ class Reporter:
 
     Attributes:
         tally: Counters of the activation.
+        lateness: Of the control timer since then.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Reporter:
     def start(self) -> None:
         """Begin anew with an activation."""
         self.tally = Tally()
+        self.lateness = Lateness(round(1e9 / self._embodiment.rate_hz))
         self.forget_reason()
 
     # What happens
@@ -199,6 +202,7 @@ class Reporter:
             commander=self._commander.status(),
             streams=self._assembler.status(now_ns),
             injected=self._injected,
+            lateness=self.lateness.percentiles(),
         )
         self._status.publish(status_message(snapshot))
         self._diagnostics.publish(diagnostics_message(snapshot, self._node.get_name()))

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
     from pizero_ros.control.commander import CommanderStatus
     from pizero_ros.nodes.fault_injection import FaultInjection
+    from pizero_ros.nodes.lateness import LatePercentiles
     from pizero_ros.observation.streams import StreamStatus
+
+LATE_FIGURES = 'p50 / p95 / max [ms]'
+"""What is said of how late the control timer was."""
 
 MISSING_WARN_FRACTION = 0.01
 """More missing messages than this share of what should have come is worth a warning."""
@@ -55,7 +59,7 @@ class Snapshot:
     """Everything that a status message is made of.
 
     ``state`` is a ``PolicyStatus.STATE_*``; ``reason`` why the node holds or failed; ``injected``
-    faults that a test asked for.
+    faults that a test asked for; ``lateness`` that of the control timer.
     """
 
     now_ns: int
@@ -68,6 +72,7 @@ class Snapshot:
     commander: CommanderStatus
     streams: Sequence[StreamStatus]
     injected: FaultInjection | None = None
+    lateness: Mapping[str, LatePercentiles] = field(default_factory=dict)
 
 
 def interventions(snapshot: Snapshot) -> dict[str, int]:
@@ -154,6 +159,10 @@ def _policy_status(snapshot: Snapshot, node_name: str) -> DiagnosticStatus:
     for phase, p in tally.latency().items():
         values[f'{phase} p50 / p95 / p99 [ms]'] = (
             f'{p.p50 * 1e3:.1f} / {p.p95 * 1e3:.1f} / {p.p99 * 1e3:.1f}'
+        )
+    for when, late in snapshot.lateness.items():
+        values[f'control timer late, {when}, {LATE_FIGURES}'] = (
+            f'{late.p50 * 1e3:.3f} / {late.p95 * 1e3:.3f} / {late.largest * 1e3:.3f}'
         )
     if snapshot.reason:
         text = f'{text}: {snapshot.reason}'

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rclpy.node import Node
+    from rclpy.subscription import Subscription
 
     from pizero_ros.control.workspace import PlanarPose
     from pizero_ros.embodiment.schema import Camera, Embodiment, StateSource
+    from pizero_ros.nodes.receiving import Receiver
     from pizero_ros.observation.assembler import ObservationAssembler
     from pizero_ros.observation.observation import Frame
 
@@ -28,7 +30,7 @@ STATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Sensors:
-    """One subscription for each camera and state source; the executor's thread calls back."""
+    """One subscription for each camera and state source."""
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Sensors:
         now_ns: Callable[[], int],
         frame_arrived: Callable[[Frame], None],
         located: Callable[[str, PlanarPose], None] = lambda _topic, _pose: None,
+        receiver: Receiver | None = None,
     ) -> None:
         """Subscribe.
 
@@ -49,23 +52,30 @@ class Sensors:
             now_ns: The node's clock.
             frame_arrived: Called with each camera frame that is now the newest.
             located: Called with the topic and the pose of each odometry message.
+            receiver: Its thread calls back, from now until ``destroy``; without one the
+                executor's does.
         """
         self._node = node
         self._intake = Intake(embodiment, assembler)
         self._now_ns = now_ns
         self._frame_arrived = frame_arrived
         self._located = located
+        self._receiver = receiver
         self._subscriptions = [
             *(self._camera(camera) for camera in embodiment.cameras),
             *(self._state(source) for source in embodiment.state),
         ]
+        if receiver is not None:
+            receiver.start(self._subscriptions)
 
     def destroy(self) -> None:
         """Remove the subscriptions."""
+        if self._receiver is not None:
+            self._receiver.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
-    def _camera(self, camera: Camera) -> object:
+    def _camera(self, camera: Camera) -> Subscription:
         def raw(serialized: bytes) -> None:
             image = raw_image(serialized)
             self._image(camera.topic, image, image.stamp_ns)
@@ -83,7 +93,7 @@ class Sensors:
         if frame is not None:
             self._frame_arrived(frame)
 
-    def _state(self, source: StateSource) -> object:
+    def _state(self, source: StateSource) -> Subscription:
         topic = source.topic
 
         def joints(message: JointState) -> None:
@@ -107,7 +117,13 @@ class Sensors:
         qos: QoSProfile,
         *,
         raw: bool = False,
-    ) -> object:
+    ) -> Subscription:
         return self._node.create_subscription(
-            kind, topic, callback, qos, event_callbacks=NO_SUBSCRIPTION_EVENTS, raw=raw
+            kind,
+            topic,
+            callback,
+            qos,
+            callback_group=None if self._receiver is None else self._receiver.group,
+            event_callbacks=NO_SUBSCRIPTION_EVENTS,
+            raw=raw,
         )

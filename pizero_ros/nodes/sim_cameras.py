@@ -13,6 +13,7 @@ from builtin_interfaces.msg import Time
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
+from pizero_ros.nodes.sim_clock import CAMERAS
 from pizero_ros.sim.cameras import CameraRenderer
 
 if TYPE_CHECKING:
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
     from pizero_ros.embodiment.schema import Camera
+    from pizero_ros.nodes.sim_clock import PacedClock
     from pizero_ros.sim.cameras import Snapshot
     from pizero_ros.sim.faults import RobotFaults
     from pizero_ros.sim.robot import SimulatedRobot
 
+
+_LOOK_S = 0.0005
+"""Between looks whether a picture is due in simulated time, s."""
 
 STAMPS = 100_000
 """Stamps remembered per camera for ``stats_file``: almost an hour at 30 Hz."""
@@ -43,6 +48,7 @@ class CameraThread:
         skipped: Number of pictures not rendered because the machine was late.
         stamps_ns: Stamps of the pictures published, by topic.
         error: What ended the thread before ``stop``, if anything did.
+        rendering: Held while a picture is taken, and by who changes the model.
     """
 
     def __init__(
@@ -54,6 +60,8 @@ class CameraThread:
         *,
         size: tuple[int, int],
         rate_hz: float,
+        speed: float = 1.0,
+        clock: PacedClock | None = None,
     ) -> None:
         """Create the publishers; ``start`` opens the OpenGL context.
 
@@ -63,7 +71,10 @@ class CameraThread:
             faults: What goes wrong with them.
             capture: Returns the present state and its time stamp in ns; called in the thread.
             size: Width and height in pixels.
-            rate_hz: Pictures per second of each camera.
+            rate_hz: Pictures per simulated second of each camera.
+            speed: Simulated seconds per second.
+            clock: Simulated time that waits for every picture, ``None`` to leave out what comes
+                too late.
         """
         self.sent: Counter[str] = Counter()
         self.stamps_ns = {
@@ -71,12 +82,15 @@ class CameraThread:
         }
         self.skipped = 0
         self.error: Exception | None = None
+        self.rendering = threading.Lock()
         self._robot = robot
         self._faults = faults
         self._capture = capture
         self._size = size
         self._cameras = robot.embodiment.cameras
-        self._interval_s = 1.0 / (rate_hz * max(len(self._cameras), 1))
+        self._clock = clock
+        self._interval_s = 1.0 / (rate_hz * max(len(self._cameras), 1) * speed)
+        self._interval_ns = round(self._interval_s * speed * 1e9)
         # Best effort, as camera drivers publish.
         self._publishers: dict[str, Any] = {
             camera.topic: node.create_publisher(
@@ -123,7 +137,10 @@ class CameraThread:
             self._opened.set()
         try:
             self._begin.wait()
-            self._take_pictures(renderer)
+            if self._clock is None:
+                self._take_pictures(renderer)
+            else:
+                self._take_every_picture(renderer, self._clock)
         except Exception as error:
             self.error = error
         finally:
@@ -141,11 +158,23 @@ class CameraThread:
                 self.skipped += behind
                 due += behind * self._interval_s
 
+    def _take_every_picture(self, renderer: CameraRenderer, clock: PacedClock) -> None:
+        due_ns, turn = clock.now_ns(), 0
+        while self._cameras and not self._stop.is_set():
+            if clock.now_ns() < due_ns:
+                self._stop.wait(_LOOK_S)
+                continue
+            self._take_picture(renderer, self._cameras[turn % len(self._cameras)])
+            turn += 1
+            due_ns += self._interval_ns
+            clock.wait_at(CAMERAS, due_ns + 2 * self._interval_ns)
+
     def _take_picture(self, renderer: CameraRenderer, camera: Camera) -> None:
-        snapshot, stamp_ns = self._capture()
-        if not self._faults.sends(camera.topic, stamp_ns):
-            return
-        rgb = renderer.render(self._robot.cameras[camera.slot], snapshot)
+        with self.rendering:
+            snapshot, stamp_ns = self._capture()
+            if not self._faults.sends(camera.topic, stamp_ns):
+                return
+            rgb = renderer.render(self._robot.cameras[camera.slot], snapshot)
         rgb = self._faults.picture(camera.topic, rgb)
         message = _raw(rgb) if camera.transport == 'raw' else _jpeg(rgb)
         sec, nanosec = divmod(stamp_ns, 1_000_000_000)

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import threading
-import time
 from array import array
 from collections import Counter
 from functools import partial
@@ -19,7 +18,6 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -30,12 +28,14 @@ from sensor_msgs.msg import JointState
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import PizeroError
 from pizero_ros.nodes.signals import stop_on_signals
+from pizero_ros.nodes.sim_clock import JOINTS, PEER, PEER_LEAD_NS, PacedClock
 from pizero_ros.nodes.sim_controllers import ControllerNodes
-from pizero_ros.nodes.sim_faults import NONE, FaultControls
+from pizero_ros.nodes.sim_faults import FaultControls
+from pizero_ros.nodes.sim_parameters import PARAMETERS
 from pizero_ros.sim.opengl import gl_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -44,53 +44,6 @@ if TYPE_CHECKING:
 
 BASE_AXES = ('linear.x', 'linear.y', 'angular.z')
 _REPLACEMENTS = ('discard', 'blend')
-
-
-def _about(text: str, **bounds: Any) -> ParameterDescriptor:
-    return ParameterDescriptor(description=text, read_only=True, **bounds)
-
-
-def _rate(text: str) -> ParameterDescriptor:
-    bounds = FloatingPointRange(from_value=0.1, to_value=1000.0, step=0.0)
-    return _about(text, floating_point_range=[bounds])
-
-
-def _pixels(text: str) -> ParameterDescriptor:
-    return _about(text, integer_range=[IntegerRange(from_value=16, to_value=4096, step=1)])
-
-
-PARAMETERS: tuple[tuple[str, Any, ParameterDescriptor], ...] = (
-    ('embodiment', 'sim_single_arm', _about('name or file of the embodiment')),
-    ('mjcf', '', _about('MuJoCo model; by default the one that ships with the embodiment')),
-    ('width', 224, _pixels('width of the pictures, px')),
-    ('height', 224, _pixels('height of the pictures, px')),
-    ('camera_rate_hz', 30.0, _rate('pictures per second of each camera')),
-    ('joint_state_rate_hz', 100.0, _rate('joint states per second')),
-    (
-        'replacement',
-        'discard',
-        _about(
-            'how a new trajectory replaces the old one: discard (Humble to Kilted) or blend',
-            additional_constraints='discard or blend',
-        ),
-    ),
-    (
-        'interpolate_from_desired_state',
-        True,
-        _about('start new trajectories at the commanded state instead of the measured one'),
-    ),
-    (
-        'faults',
-        NONE,
-        ParameterDescriptor(
-            description='faults such as black:/wrist_camera/image_raw; may be set at any time',
-            additional_constraints="kind:target, kind:target=amount; [''] or ~/clear_faults: none",
-        ),
-    ),
-    ('seed', 0, _about('seed of dropped messages and noise')),
-    ('publish_clock', False, _about('publish simulated time on /clock and stamp with it')),
-    ('stats_file', '', _about('JSON of the counters, written at shutdown')),
-)
 
 
 class SimRobotNode(Node):
@@ -108,12 +61,22 @@ class SimRobotNode(Node):
             self.declare_parameter(name, default, descriptor)
         # MuJoCo chooses its OpenGL when it is imported, so that it is not before main has run.
         from pizero_ros.nodes.sim_cameras import CameraThread
+        from pizero_ros.nodes.sim_scene import scene_controls
         from pizero_ros.sim.controllers import SimulatedControllers
         from pizero_ros.sim.faults import RobotFaults, parse_fault
         from pizero_ros.sim.robot import SimulatedRobot
         from pizero_ros.sim.simulation import Simulation
 
         self._own_clock = bool(self._value('publish_clock'))
+        self._speed = float(self._value('speed'))
+        self._pacing = PacedClock(self._speed, waits=bool(self._value('paced')))
+        if not self._own_clock and (self._speed != 1.0 or self._pacing.waits):
+            raise PizeroError.at(
+                'sim_robot',
+                'publish_clock',
+                found='false',
+                expected=f'true with speed {self._speed:g} and paced {self._pacing.waits}',
+            )
         self._embodiment = load_embodiment(self._value('embodiment'))
         replacement = self._value('replacement')
         if replacement not in _REPLACEMENTS:
@@ -129,7 +92,12 @@ class SimRobotNode(Node):
             interpolate_from_desired_state=self._value('interpolate_from_desired_state'),
             faults=self._faults,
         )
-        self._simulation = Simulation(self._robot, self._controllers, own_clock=self._own_clock)
+        self._simulation = Simulation(
+            self._robot,
+            self._controllers,
+            own_clock=self._own_clock,
+            gives_up=not self._pacing.waits,
+        )
         # Guards the physics, which the camera thread also brings to the moment of its capture.
         self._lock = threading.Lock()
         self._cameras = CameraThread(
@@ -139,6 +107,16 @@ class SimRobotNode(Node):
             self._capture,
             size=(self._value('width'), self._value('height')),
             rate_hz=self._value('camera_rate_hz'),
+            clock=self._pacing if self._pacing.waits else None,
+            speed=self._speed,
+        )
+        self._scene = scene_controls(
+            self,
+            self._robot,
+            self._controllers,
+            physics=self._lock,
+            rendering=self._cameras.rendering,
+            stamp=self._advance,
         )
         self._cameras.open()
         self._controller_nodes: ControllerNodes | None = None
@@ -162,7 +140,7 @@ class SimRobotNode(Node):
             if source.interface == 'odometry':
                 publisher = self.create_publisher(Odometry, source.topic, 10)
                 publish = partial(self._publish_odometry, source.topic, publisher)
-                self.create_timer(1.0 / source.rate_hz, publish)
+                self._every(source.rate_hz, publish)
         self._controller_nodes = ControllerNodes(
             self,
             self._embodiment,
@@ -170,7 +148,13 @@ class SimRobotNode(Node):
             replacement=self._value('replacement'),
             interpolate_from_desired_state=self._value('interpolate_from_desired_state'),
         )
-        self.create_timer(1.0 / self._value('joint_state_rate_hz'), self._publish_joints)
+        rate_hz = self._value('joint_state_rate_hz')
+        self._joint_gap_ns = round(2e9 / rate_hz)
+        self._every(rate_hz, self._publish_joints)
+        if self._scene is not None:
+            self._every(self._value('scene_rate_hz'), self._scene.publish)
+        if self._pacing.waits:
+            self.create_subscription(Time, '~/pace', self._on_pace, 10)
         self.create_timer(1.0, self._publish_diagnostics)
         self._fault_controls = FaultControls(
             self,
@@ -203,11 +187,20 @@ class SimRobotNode(Node):
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
 
+    def _every(self, rate_hz: float, callback: Callable[[], None]) -> None:
+        """Call at a rate of simulated time."""
+        callback = self._pacing.regularly(rate_hz, callback)
+        self.create_timer(1.0 / (rate_hz * self._speed), callback)
+
     def _wall_ns(self) -> int:
         """Time that the physics follow: the node's clock, but never the one made here."""
         if self._own_clock:
-            return time.time_ns()
+            return self._pacing.now_ns()
         return int(self.get_clock().now().nanoseconds)
+
+    def _on_pace(self, message: Time) -> None:
+        seen_ns = message.sec * 1_000_000_000 + message.nanosec
+        self._pacing.wait_at(PEER, seen_ns + PEER_LEAD_NS)
 
     def _advance(self) -> int:
         """Bring the physics to now; return the time stamp of its state. Needs the lock."""
@@ -248,6 +241,7 @@ class SimRobotNode(Node):
             ]
             targets = self._robot.targets(self._controllers.joints)
             base = self._controllers.base_velocity
+        self._pacing.wait_at(JOINTS, stamp_ns + self._joint_gap_ns)
         stamp = _time(stamp_ns)
         if self._own_clock:
             self._clock_publisher.publish(Clock(clock=stamp))

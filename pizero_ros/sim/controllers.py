@@ -15,8 +15,11 @@ from pizero_ros.embodiment.schema import GRIPPER_ACTIONS, TWIST_AXES
 from pizero_ros.errors import EmbodimentError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    import numpy.typing as npt
+
+    from pizero_ros.control.commands import Command, GripperGoal, TwistCommand
     from pizero_ros.control.controller import Replacement
     from pizero_ros.embodiment.schema import ActionGroup
     from pizero_ros.sim.faults import RobotFaults
@@ -27,6 +30,9 @@ INJECTED = 'injected_fault'
 
 CMD_VEL_TIMEOUT_NS = 500_000_000
 """``cmd_vel_timeout`` of diff_drive_controller: older commands are ignored, silence means stop."""
+
+GRIPPER_RAMP_NS = 100_000_000
+"""Time in which a gripper goal is reached that comes without a message."""
 
 
 class GroupController(Protocol):
@@ -42,6 +48,12 @@ class GroupController(Protocol):
 
     def receive(self, message: Any, now_ns: int) -> str | None:
         """Take a message of the group's type; return why it was refused, None if it was not."""
+
+    def execute(self, command: Any, now_ns: int) -> str | None:
+        """Take a command of the control layer instead of a message."""
+
+    def reset(self) -> None:
+        """Forget all commands: the robot was put somewhere, with its targets there."""
 
     def update(self, now_ns: int) -> None:
         """Set the targets that hold from ``now_ns`` on."""
@@ -82,9 +94,28 @@ class TrajectoryGroup:
         """Take a ``trajectory_msgs/JointTrajectory``."""
         command = command_from_message(message, self._group.name)
         if isinstance(command, TrajectoryCommand):
-            refused = self._controller.accept(command, now_ns)
-        else:
-            refused = self._controller.reject(command)
+            return self._accept(command, now_ns)
+        return self._controller.reject(command).text
+
+    def execute(self, command: TrajectoryCommand | GripperGoal, now_ns: int) -> str | None:
+        """Take a trajectory, or a gripper goal as a ramp to it."""
+        if not isinstance(command, TrajectoryCommand):
+            command = TrajectoryCommand(
+                command.group,
+                0,
+                command.joint_names,
+                command.positions[None],
+                None,
+                np.array([GRIPPER_RAMP_NS], np.int64),
+            )
+        return self._accept(command, now_ns)
+
+    def reset(self) -> None:
+        """Hold where the servos are going."""
+        self._controller.reset(self._robot.targets(self._names))
+
+    def _accept(self, command: TrajectoryCommand, now_ns: int) -> str | None:
+        refused = self._controller.accept(command, now_ns)
         return refused.text if isinstance(refused, Rejection) else None
 
     def update(self, now_ns: int) -> None:
@@ -105,7 +136,16 @@ class ForwardGroup:
 
     def receive(self, message: Any, now_ns: int) -> str | None:
         """Take a ``std_msgs/Float64MultiArray``."""
-        values = np.array(message.data, np.float64)
+        return self._set(np.array(message.data, np.float64))
+
+    def execute(self, command: GripperGoal, now_ns: int) -> str | None:
+        """Take a gripper goal."""
+        return self._set(command.positions)
+
+    def reset(self) -> None:
+        """Keep the robot's targets."""
+
+    def _set(self, values: npt.NDArray[np.float64]) -> str | None:
         if len(values) != len(self._names):
             self.rejected['length_mismatch'] += 1
             return f'{len(values)} values for {len(self._names)} joints'
@@ -143,7 +183,19 @@ class VelocityGroup:
             stamp = message.header.stamp
             # A zero stamp means now, as diff_drive_controller takes it.
             stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec or now_ns
-        values = {axis: getattr(getattr(twist, axis[:-2]), axis[-1]) for axis in TWIST_AXES}
+        return self._set(_axes(twist), stamp_ns, now_ns)
+
+    def execute(self, command: TwistCommand, now_ns: int) -> str | None:
+        """Take a base velocity."""
+        told = dict(zip(command.axes, command.values.tolist(), strict=True))
+        return self._set(dict.fromkeys(TWIST_AXES, 0.0) | told, command.stamp_ns, now_ns)
+
+    def reset(self) -> None:
+        """Stand still."""
+        self._until_ns = None
+        self._drive(dict.fromkeys(TWIST_AXES, 0.0))
+
+    def _set(self, values: dict[str, float], stamp_ns: int, now_ns: int) -> str | None:
         if not all(math.isfinite(value) for value in values.values()):
             self.rejected['not_finite'] += 1
             return 'a velocity that is not finite'
@@ -227,10 +279,25 @@ class SimulatedControllers:
             return 'by an injected fault'
         return self.groups[group].receive(message, now_ns)
 
+    def execute(self, commands: Iterable[Command], now_ns: int) -> list[str]:
+        """Hand commands to their controllers without messages; return why any were refused."""
+        refused = [self.groups[each.group].execute(each, now_ns) for each in commands]
+        return [why for why in refused if why is not None]
+
+    def reset(self) -> None:
+        """Forget all commands after the robot was put somewhere; counters are kept."""
+        for controller in self.groups.values():
+            controller.reset()
+
     def update(self, now_ns: int) -> None:
         """Let every controller set its targets; call it before each physics step."""
         for controller in self.groups.values():
             controller.update(now_ns)
+
+
+def _axes(twist: Any) -> dict[str, float]:
+    """Return the velocity of each axis of a ``geometry_msgs/Twist``."""
+    return {axis: getattr(getattr(twist, axis[:-2]), axis[-1]) for axis in TWIST_AXES}
 
 
 def _controller(

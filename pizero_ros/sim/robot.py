@@ -162,14 +162,35 @@ class SimulatedRobot:
         """Joint name → position at reset."""
         return self.embodiment.neutral
 
-    def reset(self) -> None:
-        """Return to the neutral pose at time zero, at rest, with the base at its start."""
+    @property
+    def data(self) -> Any:
+        """The ``mujoco.MjData`` of the physics."""
+        return self._data
+
+    def reset(
+        self,
+        joints: Mapping[str, float] | None = None,
+        base: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        *,
+        time_s: float = 0.0,
+    ) -> None:
+        """Put the robot somewhere, at rest, with every object where the model has it.
+
+        Args:
+            joints: Joint → position, rad or m; the neutral pose where it says nothing.
+            base: x, y and yaw of a mobile base, m and rad.
+            time_s: Simulated time from then on.
+        """
         mujoco.mj_resetData(self.model, self._data)
-        names = tuple(self.neutral)
-        values = np.array([self.neutral[name] for name in names])
+        self._data.time = time_s
+        pose = {**self.neutral, **(joints or {})}
+        names = tuple(pose)
+        values = np.array([pose[name] for name in names])
         self._data.qpos[self._joint_indices(names)[0]] = values
         self.set_targets(names, values)
         self._base_command[:] = 0.0
+        if self.has_base:
+            self._data.qpos[self._base_qpos] = base
         self._satisfy_joint_equalities()
         mujoco.mj_forward(self.model, self._data)
 

@@ -26,6 +26,7 @@ class Simulation:
         controllers: SimulatedControllers,
         *,
         own_clock: bool = False,
+        gives_up: bool = True,
     ) -> None:
         """Join robot and controllers; ``start`` sets the clock.
 
@@ -33,10 +34,13 @@ class Simulation:
             robot: The physics.
             controllers: What moves it.
             own_clock: Stamps advance with the physics only, for publishing as ``/clock``.
+            gives_up: Whether it falls behind a clock that it cannot follow; ``False`` for one
+                that waits.
         """
         self.robot = robot
         self.controllers = controllers
         self._own_clock = own_clock
+        self._gives_up = gives_up
         self.start(0)
 
     def start(self, wall_ns: int) -> None:
@@ -68,7 +72,7 @@ class Simulation:
     def advance(self, wall_ns: int) -> None:
         """Bring physics to the wall-clock time ``wall_ns``, controllers before each step."""
         behind_ns = wall_ns - self._wall_origin_ns - round(self.robot.time_s * 1e9)
-        if behind_ns > LARGEST_BACKLOG_NS:
+        if self._gives_up and behind_ns > LARGEST_BACKLOG_NS:
             lost_ns = behind_ns - LARGEST_BACKLOG_NS
             self._wall_origin_ns += lost_ns
             if not self._own_clock:

@@ -12,11 +12,18 @@ from pathlib import Path
 import pytest
 from pizero_ros.msg import PolicyStatus
 
+from pizero_ros.control.commander import Commander
+from pizero_ros.control.modes import make_scheduler
+from pizero_ros.embodiment.load import load_embodiment
+from pizero_ros.nodes.lateness import LatePercentiles
+from pizero_ros.nodes.reporting import Snapshot, Tally, diagnostics_message
+
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / 'benchmarks'
 TOPIC = '/base_camera/image_raw'
 START_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 33_333_333
+ROBOT = load_embodiment('sim_single_arm')
 
 
 @pytest.fixture(scope='module')
@@ -63,7 +70,7 @@ def test_frames_of_another_publisher_are_noticed(figures):
 def test_a_short_run_accounts_for_every_frame(tiny_bundle, tmp_path):
     out = tmp_path / 'result.json'
     command = [sys.executable, BENCHMARKS / 'ros_latency.py', '--bundle', tiny_bundle]
-    command += ['--seconds', '3', '--width', '160', '--height', '120', '--json', out]
+    command += ['--seconds', '3', '--size', '160x120', '--json', out]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())['shipped']
@@ -75,3 +82,35 @@ def test_a_short_run_accounts_for_every_frame(tiny_bundle, tmp_path):
     assert result['chunks'] > 0
     assert result['trajectories'] > 0
     assert set(result['latency_ms']) >= {'ros', 'observe', 'denoise', 'publish', 'overhead'}
+    assert result['cpu_ms_per_frame'] > 0
+    assert result['timer_late_ms']
+    for late in result['timer_late_ms'].values():
+        assert 0 <= late['p50'] <= late['p95'] <= late['max']
+
+
+def test_the_nodes_own_words_on_its_timer_are_read_back(figures):
+    snapshot = Snapshot(
+        now_ns=START_NS,
+        state=PolicyStatus.STATE_RUNNING,
+        reason='',
+        embodiment='sim_single_arm',
+        prompt='wave',
+        provider='cpu',
+        tally=Tally(),
+        commander=Commander(ROBOT, make_scheduler('async', ROBOT)).status(),
+        streams=(),
+        lateness={'inferring': LatePercentiles(0.25e-3, 1.5e-3, 12e-3)},
+    )
+    found = figures.timer_lateness(diagnostics_message(snapshot, 'policy_node'))
+    assert found == {'inferring': {'p50': 0.25, 'p95': 1.5, 'max': 12.0}}
+
+
+def test_matrix_changes_one_thing_at_a_time(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    case = importlib.import_module('latency_case').Case(cameras=2)
+    found = importlib.import_module('latency_matrix').cases(case)
+    assert found[0] == case
+    assert len({str(each) for each in found}) == len(found)
+    for each in found[1:]:
+        differing = [name for name in vars(case) if getattr(case, name) != getattr(each, name)]
+        assert len(differing) == 1

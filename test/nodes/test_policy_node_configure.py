@@ -26,7 +26,7 @@ def policy(shared, tiny_bundle):
     good = {
         'embodiment': 'sim_single_arm', 'bundle': str(tiny_bundle), 'scheduling': 'async',
         'provider': 'auto', 'noise': 'auto', 'executed_steps': 0, 'published_steps': 0,
-        'lead_steps': -1, 'latch': [''],
+        'lead_steps': -1, 'latch': [''], 'cpu_affinity': [-1],
     }  # fmt: skip
     assert shared.set_parameters(**good).successful
     yield shared
@@ -81,6 +81,7 @@ def test_mistake_can_be_corrected_without_a_new_process(policy, tiny_bundle):
         ({'executed_steps': 51}, ['51, 50', 'published <= 50 (the embodiment)']),
         ({'published_steps': 20}, ['25, 20']),
         ({'lead_steps': 50}, ['lead_steps: found 50, expected less than 50']),
+        ({'cpu_affinity': [4095]}, ['cpu_affinity: found 4095', 'CPUs of this process']),
     ],
 )
 def test_wrong_parameter(policy, parameters, fragments):

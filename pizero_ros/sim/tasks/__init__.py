@@ -1,0 +1,1 @@
+"""Tasks of the simulated robots: instructions, success, progress, and what was approached."""
