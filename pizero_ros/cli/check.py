@@ -138,6 +138,7 @@ def _runs(
             bundle, arguments.provider, arguments.threads, variant=arguments.variant
         )
         loaded = f'{policy.variant} loaded on {policy.provider} in {policy.load_s:.2f} s'
+        loaded += f', threads: {policy.threads}'
         yield Finding('ok', 'graphs', loaded)
         agreed = agreement(bundle, policy)
         if agreed is not None:

@@ -106,9 +106,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--precision',
-        choices=('float32', 'bfloat16', 'float16'),
+        choices=('float32', 'bfloat16', 'float16', 'float8'),
         default='bfloat16',
-        help='of the weights in the variants cuda and tensorrt (default: %(default)s); '
+        help='of the weights in the variants cuda and tensorrt (default: %(default)s; float8, not '
+        'exact: tensorrt alone); '
         'observe.onnx and denoise.onnx are float32 always',
     )
     add_json(parser)

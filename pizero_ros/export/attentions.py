@@ -66,7 +66,9 @@ class GroupQuery:
     """``GroupQueryAttention`` of ONNX Runtime: rotation, appending and softmax in one operator.
 
     Without a mask it takes the flash kernels of the CUDA provider. The CPU provider has it in
-    float32 (float16 by casts), so a graph made for a GPU can be checked without one.
+    float32 (float16 by casts), so a graph made for a GPU can be checked without one. Views take
+    the standard ``Attention``, whose CUDA kernel is flash in both 16-bit types; the provider's
+    ``MultiHeadAttention`` has none in bfloat16, and needs cuDNN.
 
     Keys and values have room for all tokens from the start: the operator's declared shape of what
     it returns is that of what it was given, and memory is planned by declared shapes.
@@ -94,12 +96,12 @@ class GroupQuery:
     ) -> torch.Tensor:
         """Let the patches of each view see each other; all [N, T, width]."""
         seen: torch.Tensor = torch.onnx.ops.symbolic(
-            'com.microsoft::MultiHeadAttention',
+            'Attention',
             (query, key, value),
-            {'num_heads': heads},
+            {'q_num_heads': heads, 'kv_num_heads': heads},
             dtype=query.dtype,
             shape=query.shape,
-            version=1,
+            version=23,
         )
         return seen
 

@@ -141,7 +141,7 @@ class FusedObserve(_Fused):
         paligemma = self._model.paligemma_with_expert.paligemma.model
         # The tower's parts are modules, which know nothing of their attributes' types.
         tower: Any = paligemma.vision_tower.vision_model
-        x = tower.embeddings(images).to(self._dtype)
+        x = _embed_patches(tower.embeddings, images, sizes.patch).to(self._dtype)
         for layer in tower.encoder.layers:
             own, norm = layer.self_attn, layer.layer_norm1
             joined = (own.q_proj, own.k_proj, own.v_proj)
@@ -219,6 +219,17 @@ class FusedDenoise(_Fused):
         head = model.action_out_proj
         scale = 1.0 + model.expert.norm.weight
         return functional.linear(self._normed(x.float()), head.weight * scale, head.bias)
+
+
+def _embed_patches(embeddings: Any, images: torch.Tensor, patch: int) -> torch.Tensor:
+    """Embed patches [N, T, width]; a product, for the convolution would need cuDNN on a GPU."""
+    conv = embeddings.patch_embedding
+    rows, columns = (side // patch for side in images.shape[2:])
+    apart = images.reshape(-1, images.shape[1], rows, patch, columns, patch)
+    flat = apart.permute(0, 2, 4, 1, 3, 5).reshape(-1, rows * columns, conv.weight[0].numel())
+    embedded: torch.Tensor = functional.linear(flat, conv.weight.flatten(1), conv.bias)
+    placed: torch.Tensor = embedded + embeddings.position_embedding.weight
+    return placed
 
 
 def time_bias(model: Pi0, t: torch.Tensor) -> torch.Tensor:

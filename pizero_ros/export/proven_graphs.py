@@ -103,6 +103,26 @@ class ReferenceGraphs:
         return torch.from_numpy(self._parts['jacobian'].run(['correction'], feed)['correction'])
 
 
+def fused_inputs(seen: Conditioning, sizes: Architecture) -> Arrays:
+    """Return all that fused graphs read but the cache and what is denoised.
+
+    Args:
+        seen: Cameras and tokens that are all valid; batch 1.
+        sizes: The policy's.
+    """
+    prefix = seen.images.shape[1] * sizes.vision.tokens + seen.tokens.shape[1]
+    room = (1, sizes.vlm.kv_heads, prefix + 1 + sizes.horizon, sizes.vlm.head_dim)
+    return {
+        'images': seen.images[0].numpy(),
+        'tokens': seen.tokens.numpy(),
+        'state': seen.state.numpy(),
+        **_span('prefix', prefix),
+        **_span('state', prefix + 1),
+        **_span('actions', room[2]),
+        'room': np.zeros(room, np.float32),
+    }
+
+
 class FusedGraphs:
     """Graphs that are told where their tokens are, and the unrolled sample."""
 
@@ -122,18 +142,8 @@ class FusedGraphs:
 
     def observe(self, seen: Conditioning) -> Arrays:
         """Compute the cache of cameras and tokens that are all valid."""
-        sizes = self._sizes
-        prefix = seen.images.shape[1] * sizes.vision.tokens + seen.tokens.shape[1]
-        room = (1, sizes.vlm.kv_heads, prefix + 1 + sizes.horizon, sizes.vlm.head_dim)
-        feed = {
-            'images': seen.images[0].numpy(),
-            'tokens': seen.tokens.numpy(),
-            'state': seen.state.numpy(),
-            **_span('prefix', prefix),
-            **_span('state', prefix + 1),
-            'room': np.zeros(room, np.float32),
-        }
-        self._actions = _span('actions', room[2])
+        feed = fused_inputs(seen, self._sizes)
+        self._actions = {name: value for name, value in feed.items() if name.startswith('actions')}
         return self._run('observe', self._names, feed)
 
     def denoise(self, cache: Arrays, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

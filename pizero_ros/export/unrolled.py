@@ -40,7 +40,13 @@ def unroll(denoise: Path, out: Path, steps: int) -> None:
     rest = [node for node in graph.node if not any(name in timed for name in node.output)]
     inputs = [each for each in graph.input if each.name not in (_X_T, _T)]
     fixed = {each.name for each in (*inputs, *graph.initializer)}
-    nodes, constants = [], [onnx.numpy_helper.from_array(np.float32(-1.0 / steps), 'dt')]
+    chunk = next(each for each in graph.input if each.name == _X_T).type
+    known = [*graph.value_info, *graph.output]
+    nodes, types, constants = (
+        [],
+        [],
+        [onnx.numpy_helper.from_array(np.float32(-1.0 / steps), 'dt')],
+    )
     x_t = _NOISE
     for step in range(steps):
         renamed = {_X_T: x_t}
@@ -58,23 +64,40 @@ def unroll(denoise: Path, out: Path, steps: int) -> None:
                 renamed[name] = f'{name}@{step}' if name else ''
             copy.output[:] = [renamed[name] for name in node.output]
             nodes.append(copy)
+        for each in known:
+            if each.name in renamed:
+                types.append(onnx.ValueInfoProto(name=renamed[each.name], type=each.type))
         move, after = f'move@{step}', _ACTIONS if step == steps - 1 else f'{_X_T}@{step}'
         nodes.append(onnx.helper.make_node('Mul', [renamed[_VELOCITY], 'dt'], [move]))
         nodes.append(onnx.helper.make_node('Add', [x_t, move], [after]))
+        types.append(onnx.ValueInfoProto(name=move, type=chunk))
+        if step < steps - 1:
+            types.append(onnx.ValueInfoProto(name=after, type=chunk))
         x_t = after
     used = {name for node in nodes for name in node.input}
-    chunk = next(each for each in graph.input if each.name == _X_T).type
     whole = onnx.helper.make_graph(
         nodes,
         'sample',
         [*inputs, onnx.ValueInfoProto(name=_NOISE, type=chunk)],
         [onnx.ValueInfoProto(name=_ACTIONS, type=chunk)],
         [each for each in (*graph.initializer, *constants) if each.name in used],
+        value_info=types,
     )
     result = onnx.helper.make_model(
         whole, opset_imports=model.opset_import, ir_version=model.ir_version
     )
     out.write_bytes(result.SerializeToString())
+
+
+def _constant(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Find what depends on nothing, weights that are to be dequantised: once for all steps."""
+    known = {each.name for each in graph.initializer} | {''}
+    nodes = []
+    for node in graph.node:
+        if known.issuperset(node.input):
+            known.update(node.output)
+            nodes.append(node)
+    return nodes
 
 
 def _timed(graph: onnx.GraphProto) -> tuple[set[str], tuple[str, ...]]:

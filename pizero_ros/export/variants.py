@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim
 
 from pizero_ros.errors import ExportError
+from pizero_ros.export import float8
 from pizero_ros.export.attentions import GroupQuery, Plain
 from pizero_ros.export.fused import FusedDenoise, FusedObserve
 from pizero_ros.export.graphs import DENOISE, OBSERVE, OPSET, PREFIX, cache_names, trace
@@ -26,8 +27,9 @@ from pizero_ros.model.pi0 import Cache, Conditioning, Pi0
 from pizero_ros.policy.manifest import PARTS, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
+    from pizero_ros.model.architecture import Architecture
     from pizero_ros.policy.manifest import VariantPrecision, VariantProvider
 
 INT8_VELOCITY_TOLERANCE = 0.25
@@ -36,10 +38,24 @@ INT8_SAMPLE_TOLERANCE = 0.1
 HALF_VELOCITY_TOLERANCE = 0.1
 HALF_SAMPLE_TOLERANCE = 0.05
 """Stated bounds of 16-bit graphs, in normalised units (pi0.md section 1.10: 0.03 to 0.08)."""
+FLOAT8_VELOCITY_TOLERANCE = 0.25
+FLOAT8_SAMPLE_TOLERANCE = 0.1
+"""Stated bounds of 8-bit floats, in normalised units: those of 8-bit integers."""
 FUSED_TOLERANCE = 1e-5
 """Of the fused graphs in float32, relative to the largest value that is compared."""
 
-_DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+_DTYPES = {
+    'float32': torch.float32,
+    'bfloat16': torch.bfloat16,
+    'float16': torch.float16,
+    'float8': torch.float16,
+}
+"""Precision → type of the values between the operators."""
+_BOUNDS = {
+    'float16': (HALF_VELOCITY_TOLERANCE, HALF_SAMPLE_TOLERANCE),
+    'float8': (FLOAT8_VELOCITY_TOLERANCE, FLOAT8_SAMPLE_TOLERANCE),
+}
+"""Precision that the CPU provider can run → bounds of velocity and sample."""
 
 
 class Made(NamedTuple):
@@ -185,6 +201,8 @@ def _fused(maker: _Maker, name: str, precision: VariantPrecision) -> Made:
         raise ExportError.at(
             name, 'precision', found=precision, expected=' or '.join(sorted(_DTYPES))
         )
+    if precision == 'float8':
+        _require_float8(maker.policy, name)
     weights = StreamedWeights.of(maker.policy)
     sizes = weights.architecture
     files = _files(name)
@@ -198,21 +216,55 @@ def _fused(maker: _Maker, name: str, precision: VariantPrecision) -> Made:
     proof['structure'] = proof['max_abs_error']
     if not exact:
         _write_fused(weights, maker.folder, name, _DTYPES[precision], maker)
-    if precision == 'float16':
+    if precision == 'float8':
+        proof['products'] = _to_float8(maker, sizes, files)
+    if precision in _BOUNDS:
+        velocity, sample = _BOUNDS[precision]
         rounded = prove(
             maker.policy,
             maker.folder,
             maker.seed,
             maker.steps,
             maker.slots,
-            velocity_tolerance=HALF_VELOCITY_TOLERANCE,
-            sample_tolerance=HALF_SAMPLE_TOLERANCE,
+            velocity_tolerance=velocity,
+            sample_tolerance=sample,
             graphs=FusedGraphs(maker.folder, sizes, files),
         )
         proof |= {key: rounded[key] for key in ('max_abs_error', 'tolerance', 'cases')}
     proof['proven_in'] = 'float32' if precision == 'bfloat16' else precision
     provider: VariantProvider = 'cuda' if name == 'cuda' else 'tensorrt'
     return Made(Variant(provider, precision, files, maker.steps), proof)
+
+
+def _require_float8(policy: Pi0 | StreamedWeights, name: str) -> None:
+    """Refuse what has no 8-bit floats, before anything is written."""
+    if name != 'tensorrt':
+        raise ExportError.at(
+            name,
+            'precision',
+            found='float8',
+            expected='bfloat16 or float16',
+            remedy='Products of 8-bit floats are in the variant tensorrt alone.',
+        )
+    weights = StreamedWeights.of(policy)
+    if not weights.fits_memory:
+        raise ExportError.at(
+            name,
+            'precision float8',
+            found=f'{weights.nbytes / 1e9:.1f} GB of float32 weights',
+            expected=f'at most {MEMORY_LIMIT / 1e9:.1f} GB',
+            remedy='Scales are measured with the whole policy in memory; use float16.',
+        )
+
+
+def _to_float8(maker: _Maker, sizes: Architecture, files: Mapping[str, str]) -> int:
+    """Measure the float16 graphs, quantise them, and unroll the step anew."""
+    largest = float8.calibrate(maker.folder, files, sizes, maker.slots, maker.steps, maker.seed)
+    count = sum(
+        float8.quantize(maker.folder / files[part], most) for part, most in largest.items()
+    )
+    unroll(maker.folder / files['denoise'], maker.folder / files['sample'], maker.steps)
+    return count
 
 
 def _hold(proof: dict[str, Any], name: str) -> None:

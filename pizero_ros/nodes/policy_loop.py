@@ -103,6 +103,7 @@ class PolicyLoop:
         self._cpus = cpus
         self._period_s = 1.0 / embodiment.rate_hz
         self._frames = FrameSet(embodiment)
+        self._slots = {camera.topic: camera.slot for camera in embodiment.cameras}
         self._changed = threading.Condition()
         self._running = False
         self._awaiting_frames = False
@@ -178,6 +179,15 @@ class PolicyLoop:
         with suppress(PizeroError):
             self._predictor.inputs.prepare_image(frame)
 
+    def _prepare_others(self) -> None:
+        """Do for the frames that are resized already what is left before the last one comes."""
+        held = self._assembler.frames()
+        for topic, frame in held.items():
+            with suppress(PizeroError):
+                if frame.has(self._predictor.inputs.resize):
+                    self._assembler.prepare(topic, frame)
+        self._predictor.inputs.prepare_stack({self._slots[t]: f for t, f in held.items()})
+
     def _run(self) -> None:
         try:
             pin(self._cpus)
@@ -206,16 +216,21 @@ class PolicyLoop:
         self._arrived.clear()
         self._arrived.extend(frame for topic, frame in held if topic in staying)
         self._awaiting_frames = True
+        prepared = False
         try:
             while self._running:
                 if self._arrived:
                     self._preparing = True
                     self._prepare_next()
-                    self._preparing = False
+                    self._preparing = prepared = False
                     continue
                 left = deadline - time.monotonic()
                 if left <= 0 or self._frames.complete(self._assembler.newest_stamps(), since_ns):
                     return
+                if not prepared:
+                    self._prepare_others()
+                    prepared = True
+                    continue
                 with self._changed:
                     if self._running and not self._arrived:
                         self._changed.wait(left)

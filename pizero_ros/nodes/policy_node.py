@@ -277,8 +277,9 @@ class PolicyNode(RobustLifecycleNode):
         )
 
     def _frame_arrived(self, frame: Frame) -> None:
-        if self._loop is not None:
-            self._loop.frame_arrived(frame)
+        loop = self._loop  # The executor's thread may end it meanwhile.
+        if loop is not None:
+            loop.frame_arrived(frame)
 
     # Prompt, enable, parameters
 

@@ -250,6 +250,18 @@ class ObservationAssembler:
             held = [(topic, stream.frame) for topic, stream in self._cameras.items()]
         return {topic: frame for topic, frame in held if frame is not None}
 
+    def prepare(self, topic: str, frame: Frame) -> None:
+        """Look at a picture ahead of the observation that will judge it; changes no verdict.
+
+        Args:
+            topic: Camera topic of the embodiment.
+            frame: What ``frames`` gave for it.
+
+        Raises:
+            ObservationError: If it cannot be decoded.
+        """
+        self._cameras[topic].prepare(frame)
+
     def status(self, now_ns: int) -> tuple[StreamStatus, ...]:
         """Return a snapshot of every stream, in the order of the embodiment file."""
         with self._lock:

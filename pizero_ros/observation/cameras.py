@@ -71,6 +71,14 @@ class CameraStream:
         self._fault = ''
         self._watch = PictureWatch()
 
+    def prepare(self, frame: Frame) -> None:
+        """Do the part of ``judge`` that needs the picture alone.
+
+        Raises:
+            ObservationError: If it cannot be decoded.
+        """
+        self._watch.prepare(frame)
+
     def judge(
         self, frame: Frame | None, now_ns: int, state: npt.NDArray[np.float64] | None
     ) -> Reason | None:

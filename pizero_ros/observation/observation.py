@@ -48,6 +48,10 @@ class Frame:
         """Return the image, uint8 [H, W, 3] RGB."""
         return self.derived('rgb', lambda _: self._decode())
 
+    def has(self, key: object) -> bool:
+        """Return whether ``derived`` has computed ``key``."""
+        return key in self._results
+
     def derived(self, key: object, compute: Callable[[Frame], Result]) -> Result:
         """Return ``compute(self)``, computed once per ``key``."""
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,16 @@ COARSE = 16
 """Every 16th row decides nearly always, at a sixteenth of the cost."""
 
 
+class _Pixels(NamedTuple):
+    """What the values of a picture say, beside those of the one before; the picture itself too."""
+
+    rgb: npt.NDArray[np.uint8]
+    before: npt.NDArray[np.uint8] | None
+    black: bool
+    same: bool
+    noisy: bool
+
+
 class PictureWatch:
     """Judges the pictures of one camera, in the order of their stamps; thread-safe."""
 
@@ -59,6 +69,21 @@ class PictureWatch:
         self._state: npt.NDArray[np.float64] | None = None
         self._moved = False
         self._noisy = 0
+        self._read: _Pixels | None = None
+
+    def prepare(self, frame: Frame) -> None:
+        """Read the pixels of a frame ahead of ``look``, which then finds that work done.
+
+        Args:
+            frame: A frame that may be judged next; decodes it.
+
+        Raises:
+            ObservationError: If the frame cannot be decoded.
+        """
+        rgb = frame.rgb()
+        with self._lock:
+            if frame.stamp_ns > self._looked_ns:
+                self._pixels(rgb)
 
     def look(self, frame: Frame, state: npt.NDArray[np.float64] | None) -> PictureFault:
         """Judge a frame; decodes it.
@@ -80,7 +105,9 @@ class PictureWatch:
                 self.reset()
             if frame.stamp_ns > self._looked_ns:
                 self._looked_ns = frame.stamp_ns
-                self._compare(rgb, frame.stamp_ns, state)
+                pixels = self._pixels(rgb)
+                self._read = None
+                self._compare(pixels, frame.stamp_ns, state)
                 frozen = (
                     self._moved
                     and self._equal >= FROZEN_PICTURES
@@ -88,18 +115,25 @@ class PictureWatch:
                 )
                 noisy = self._noisy >= NOISY_PICTURES
                 self.fault = (
-                    'black' if is_black(rgb) else 'frozen' if frozen else 'noisy' if noisy else ''
+                    'black' if pixels.black else 'frozen' if frozen else 'noisy' if noisy else ''
                 )
             return self.fault
 
+    def _pixels(self, rgb: npt.NDArray[np.uint8]) -> _Pixels:
+        """Return what was read of a picture ahead, or read it now."""
+        read, before = self._read, self._picture
+        if read is None or read.rgb is not rgb or read.before is not before:
+            same = before is not None and _same(rgb, before)
+            noisy = before is not None and not same and noisier_than(NOISE_LEVEL, before, rgb)
+            read = self._read = _Pixels(rgb, before, is_black(rgb), same, noisy)
+        return read
+
     def _compare(
-        self, rgb: npt.NDArray[np.uint8], stamp_ns: int, state: npt.NDArray[np.float64] | None
+        self, pixels: _Pixels, stamp_ns: int, state: npt.NDArray[np.float64] | None
     ) -> None:
-        if self._picture is None or not _same(rgb, self._picture):
-            before = self._picture
-            noisy = before is not None and noisier_than(NOISE_LEVEL, before, rgb)
-            self._noisy = self._noisy + 1 if noisy else 0
-            self._picture, self._since_ns, self._equal = rgb, stamp_ns, 1
+        if not pixels.same:
+            self._noisy = self._noisy + 1 if pixels.noisy else 0
+            self._picture, self._since_ns, self._equal = pixels.rgb, stamp_ns, 1
             self._state, self._moved = state, False
             return
         self._equal += 1

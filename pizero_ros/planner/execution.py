@@ -112,13 +112,12 @@ class Execution:
         The one that is being carried out already changes nothing; an empty one ends it.
         """
         instruction = ' '.join(text.split())
-        if self.active and instruction == self._instruction:
-            return
         if not instruction:
             if self.active:
                 self._end('stopped', 'an empty instruction', now_s)
             return
-        self._begin(instruction, now_s)
+        if not self.active or instruction != self._instruction:
+            self._begin(instruction, now_s)
 
     def say(self, text: str, now_s: float) -> None:
         """Take a person's message; the first begins a plan if there is none."""

@@ -39,9 +39,10 @@ class HumanPlanner:
         if situation.said is None:
             return GoOn('nobody said anything')
         said = situation.said.strip()
-        if said in ('', STOP):
+        word = said.casefold()
+        if word in ('', STOP):
             return Failed('stopped by a person')
-        if said == DONE:
+        if word == DONE:
             return Done('a person said so')
         if self._prompts and said not in self._prompts:
             self._counts['unknown prompts refused'] += 1

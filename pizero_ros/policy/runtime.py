@@ -14,6 +14,7 @@ from pizero_ros.errors import BundleError, EnvironmentFault
 from pizero_ros.policy.manifest import JACOBIAN_FILE, REFERENCE
 from pizero_ros.policy.providers import ProviderName, resolve_provider
 from pizero_ros.policy.sampler import StepHook, integrate
+from pizero_ros.policy.threads import Threads, machine_threads
 from pizero_ros.policy.variants import choose_variant, open_graphs
 from pizero_ros.processing.model_inputs import ModelInputs
 
@@ -63,6 +64,7 @@ class Policy:
         provider: str,
         load_s: float,
         variant: str = REFERENCE,
+        threads: int | None = None,
     ) -> None:
         """Hold loaded graphs; use ``Policy.load``."""
         self.bundle = bundle
@@ -70,6 +72,7 @@ class Policy:
         self.provider = provider
         self.load_s = load_s
         self.variant = variant
+        self.threads = threads
 
     @classmethod
     def load(
@@ -86,7 +89,8 @@ class Policy:
             bundle: The checked bundle.
             provider: ``cpu``, ``cuda`` or ``tensorrt`` for exactly that one; ``auto`` for CUDA
                 where it works and the CPU elsewhere. ``Policy.provider`` says which it became.
-            threads: Threads inside an operator; None for one per core.
+            threads: Threads inside an operator; None for one per core that this process may use
+                (``choose_threads``). ``Policy.threads`` says how many they became.
             jacobian: Load the graph for guidance by the true Jacobian too.
             variant: Graphs to run (``Manifest.variants``, or ``cpu`` for the reference); None for
                 those that were made for the provider, the reference where there are none. Graphs
@@ -114,16 +118,24 @@ class Policy:
             wanted = choose_variant(bundle, variant).provider
         chosen = resolve_provider(wanted)
         name = _variant_for(bundle, chosen, variant, jacobian)
+        number, reason = machine_threads() if threads is None else Threads(threads, 'as asked')
         try:
-            graphs = open_graphs(bundle, name, chosen, threads, jacobian)
+            graphs = open_graphs(bundle, name, chosen, number, jacobian)
         except EnvironmentFault as error:
             if wanted != 'auto' or chosen == 'cpu':
                 raise
             _log.warning('%s Using the CPU instead, because the provider is "auto".', error)
             chosen, name = 'cpu', REFERENCE
-            graphs = open_graphs(bundle, name, chosen, threads, jacobian)
-        _log.info('bundle %s runs on %s, variant %s', bundle.path, chosen, name)
-        return cls(bundle, graphs, chosen, time.perf_counter() - start, name)
+            graphs = open_graphs(bundle, name, chosen, number, jacobian)
+        _log.info(
+            'bundle %s runs on %s, variant %s, threads: %d (%s)',
+            bundle.path,
+            chosen,
+            name,
+            number,
+            reason,
+        )
+        return cls(bundle, graphs, chosen, time.perf_counter() - start, name, number)
 
     def infer(
         self,

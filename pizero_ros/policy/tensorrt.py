@@ -25,9 +25,12 @@ def engine_folder(bundle: Bundle, variant: Variant) -> Path:
         variant: Its graphs.
 
     Returns:
-        A folder named by the digests of the graphs, so that engines of others are never taken.
+        A folder named by the digests of the graphs and of their weights, which engines contain,
+        so that those of others are never taken.
     """
-    digests = [bundle.manifest.files[file].sha256 for file in sorted(variant.files.values())]
+    graphs, files = set(variant.files.values()), bundle.manifest.files
+    named = sorted(name for name in files if name.removesuffix('.data') in graphs)
+    digests = [files[name].sha256 for name in named]
     name = hashlib.sha256(''.join(digests).encode()).hexdigest()[:16]
     root = os.environ.get(_CACHE) or Path.home() / '.cache' / 'pizero_ros'
     return Path(root) / 'tensorrt' / name

@@ -18,6 +18,8 @@ from pizero_ros.processing.signs import Signs
 from pizero_ros.processing.state import StateTransform, check_width
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.errors import PizeroError
     from pizero_ros.observation.observation import Frame, Observation
@@ -25,6 +27,16 @@ if TYPE_CHECKING:
     from pizero_ros.processing.spec import ModelSpec, RobotSemantics
 
 Array = npt.NDArray[np.float64]
+
+
+class _Stack:
+    """Images of one observation, side by side; ``frames`` says of which frame each one is."""
+
+    def __init__(self, slots: tuple[str, ...], size: tuple[int, int]) -> None:
+        # Written to, because the first touch of new memory costs more than the image.
+        self.images = np.full((len(slots), 3, *size), -1, np.float32)
+        self.slots = slots
+        self.frames: list[Frame | None] = [None] * len(slots)
 
 
 class InputPipeline:
@@ -53,6 +65,7 @@ class InputPipeline:
         self.state = StateTransform(model, robot)
         self.prompt = prompt
         self.resize = ResizeWithPad(model.image_size, model.resize)
+        self._begun: _Stack | None = None
         if embodiment is not None:
             self._check(embodiment)
 
@@ -67,8 +80,7 @@ class InputPipeline:
         unknown = observation.images.keys() - set(self.model.slots)
         if unknown:
             raise _unknown_slots(unknown, self.model.slots)
-        frames = [observation.images[s] for s in self.model.slots if s in observation.images]
-        if not frames:
+        if not observation.images:
             raise ObservationError.at(
                 'observation',
                 'images',
@@ -76,7 +88,7 @@ class InputPipeline:
                 expected=f'at least one of {", ".join(self.model.slots)}',
             )
         return ModelInputs(
-            images=np.stack([self.prepare_image(frame) for frame in frames]),
+            images=self._stacked(observation.images),
             tokens=self.prompt(observation.prompt),
             state=self.state(observation.state, observation.state_mapped),
         )
@@ -87,6 +99,37 @@ class InputPipeline:
         A thread may call this as frames arrive; the pipeline then finds the work done.
         """
         return frame.derived(self.resize, lambda f: self.resize(f.rgb()))
+
+    def prepare_stack(self, frames: Mapping[str, Frame]) -> None:
+        """Put the images that are prepared where the next call needs them.
+
+        For the thread that makes the calls, while it waits for a frame.
+
+        Args:
+            frames: Slot → frame as it may be in the next observation; frames whose image is not
+                prepared are left to the call.
+        """
+        slots = tuple(slot for slot in self.model.slots if slot in frames)
+        if self._begun is None or self._begun.slots != slots:
+            self._begun = _Stack(slots, self.model.image_size)
+        for k, slot in enumerate(slots):
+            if frames[slot].has(self.resize):
+                self._put(self._begun, k, frames[slot])
+
+    def _stacked(self, frames: Mapping[str, Frame]) -> npt.NDArray[np.float32]:
+        """Return the images of frames in slot order, in memory that nobody else has."""
+        stack, self._begun = self._begun, None
+        slots = tuple(slot for slot in self.model.slots if slot in frames)
+        if stack is None or stack.slots != slots:
+            return np.stack([self.prepare_image(frames[slot]) for slot in slots])
+        for k, slot in enumerate(slots):
+            self._put(stack, k, frames[slot])
+        return stack.images
+
+    def _put(self, stack: _Stack, k: int, frame: Frame) -> None:
+        if stack.frames[k] is not frame:
+            stack.images[k] = self.prepare_image(frame)
+            stack.frames[k] = frame
 
     def _check(self, embodiment: Embodiment) -> None:
         unknown = {camera.slot for camera in embodiment.cameras} - set(self.model.slots)

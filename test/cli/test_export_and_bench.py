@@ -56,28 +56,3 @@ def test_export_refuses_wrong_usage(words, capsys, tmp_path, monkeypatch):
     assert main(['export', *words]) == 2
     assert capsys.readouterr().err
     assert not (tmp_path / 'x').exists()
-
-
-def test_bench_reports_every_phase_and_the_ratio_to_torch(mini_bundle, tmp_path, capsys):
-    out = tmp_path / 'bench.json'
-    words = ['bench', str(mini_bundle[0]), '--runs', '3', '--cameras', '2', '--tokens', '5']
-    assert main([*words, '--baseline', 'torch', '--json', str(out)]) == 0
-    result = json.loads(out.read_text())
-    assert list(result['latency_ms']) == [
-        'observe',
-        'denoise step',
-        'denoise',
-        'whole',
-        'whole in eager torch',
-    ]
-    for row in result['latency_ms'].values():
-        assert 0 < row['p50'] <= row['p95'] <= row['p99']
-    assert (result['cameras'], result['tokens'], result['steps']) == (2, 5, 4)
-    assert result['torch_over_bundle'] > 0
-    assert result['peak_rss_bytes'] > 1e7
-    assert 'denoise step' in capsys.readouterr().out
-
-
-def test_bench_refuses_more_cameras_than_slots(mini_bundle, capsys):
-    assert main(['bench', str(mini_bundle[0]), '--cameras', '4']) == 2
-    assert '--cameras: found 4, expected at most 3' in capsys.readouterr().err

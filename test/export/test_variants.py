@@ -254,3 +254,25 @@ def test_fused_graphs_of_another_policy_are_refused(model, tmp_path, monkeypatch
     with pytest.raises(ExportError, match=r'against torch|not this policy'):
         bundle_of(model, tmp_path / 'other', ('cuda',))
     assert not (tmp_path / 'other').exists()
+
+
+@pytest.mark.parametrize('name', ['cuda', 'tensorrt'])
+def test_unrolled_sample_can_be_run_in_pieces(bundle, name):
+    from pizero_ros.export.streaming_sessions import GraphRun
+
+    path = bundle.path / bundle.manifest.variants[name].files['sample']
+    pieces, whole = GraphRun(path, piece=30_000), GraphRun(path)
+    rng = np.random.default_rng(5)
+    # Two views and seven tokens, the state, and room for the actions where it is prepared.
+    total = 2 * 4 + 7 + 1 + 50
+    cached = (1, 1, total if name == 'cuda' else total - 50, 16)
+    spans = {'actions_last': np.array([total - 1], 'i4'), 'actions_total': np.array(total, 'i4')}
+    feed = {
+        each: rng.standard_normal((1, 50, 18) if each == 'noise' else cached, dtype=np.float32)
+        if each not in spans
+        else spans[each]
+        for each in whole.inputs
+    }
+    found, wanted = (run.run(['actions'], feed)['actions'] for run in (pieces, whole))
+    np.testing.assert_array_equal(found, wanted)
+    assert len(pieces._pieces) > 20

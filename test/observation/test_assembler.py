@@ -199,6 +199,15 @@ def test_nothing_is_decoded_before_somebody_looks(fed, raw, picture):
     assert fed.status(1000 * MS)[0].counters.undecodable == 0
 
 
+def test_a_picture_looked_at_ahead_is_counted_when_it_is_observed(fed, raw):
+    frame = image(fed, raw(np.zeros((48, 64, 3), np.uint8)), 1000)
+    fed.prepare('/base', frame)
+    assert fed.status(1000 * MS)[0].counters.black == 0
+    assert fed.status(1000 * MS)[0].fault == ''
+    assert refused(fed.observe(1000 * MS, '')) == [('black', '/base')]
+    assert fed.status(1000 * MS)[0].counters.black == 1
+
+
 def test_an_older_image_is_dropped_and_counted(fed, raw, picture):
     held = fed.frames()['/base']
     assert image(fed, raw(picture(1)), 970) is None

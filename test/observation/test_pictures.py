@@ -128,3 +128,17 @@ def test_a_camera_at_high_gain_is_in_order():
 def test_one_cut_to_another_picture_is_no_noise(picture):
     watch = PictureWatch()
     assert [look(watch, picture(k // 2), 0.1 * k) for k in range(6)] == [''] * 6
+
+
+def test_pixels_that_were_read_ahead_change_no_verdict(picture):
+    pictures = [picture(), picture(), picture(), picture(), picture(1), np.zeros_like(picture())]
+    pictures += [np.random.default_rng(n).integers(0, 256, (48, 64, 3), np.uint8) for n in (1, 2)]
+    plain, ahead = PictureWatch(), PictureWatch()
+    for n, rgb in enumerate(pictures):
+        frame, state = Frame.of(rgb.copy(), (n + 1) * S // 4), np.full(18, float(n))
+        ahead.prepare(frame)
+        ahead.prepare(Frame.of(picture(9), frame.stamp_ns + 1))
+        if n % 2:
+            ahead.prepare(frame)
+        assert ahead.look(frame, state) == plain.look(frame, state)
+    assert plain.fault == 'noisy'

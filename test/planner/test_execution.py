@@ -280,6 +280,14 @@ def test_empty_instruction_stops(plan):
     assert (plan.state, plan.prompt, plan.asked()) == ('stopped', STOP, None)
 
 
+def test_empty_instruction_stops_what_a_person_began_without_one():
+    plan = Plan(looks_every_s=None)
+    plan.say('look', plan.now_s)
+    plan.answer(Next(LOOK), plan.asked())
+    plan.instruct('', plan.now_s)
+    assert (plan.state, plan.prompt, plan.asked()) == ('stopped', STOP, None)
+
+
 def test_person_is_waited_for_and_every_message_is_asked_about():
     plan = Plan(looks_every_s=None)
     plan.say('look', plan.now_s)

@@ -19,7 +19,14 @@ def test_message_is_the_next_prompt_with_the_limit_of_the_node():
 
 @pytest.mark.parametrize(
     ('text', 'kind'),
-    [('done', Done), ('stop', Failed), ('', Failed), ('  ', Failed), (None, GoOn)],
+    [
+        ('done', Done),
+        ('stop', Failed),
+        ('STOP', Failed),
+        ('', Failed),
+        ('  ', Failed),
+        (None, GoOn),
+    ],
 )
 def test_words_that_are_no_prompts(text, kind):
     assert isinstance(HumanPlanner(7.0).decide(said(text)), kind)

@@ -242,6 +242,33 @@ def test_images_are_stacked_in_slot_order_and_resized_once(model, robot):
     assert np.array_equal(made.images[0], ResizeWithPad((28, 28), 'antialias')(frame.rgb()))
 
 
+def test_a_stack_that_was_begun_ahead_holds_the_images_of_the_observation(model, robot):
+    pipeline = inputs(model(), robot())
+    old, seen = observation(np.zeros(14)).images, observation(np.ones(14))
+    slots = list(seen.images)
+    for slot in slots[:2]:
+        pipeline.prepare_image(old[slot])
+        pipeline.prepare_image(seen.images[slot])
+    pipeline.prepare_stack(old)
+    pipeline.prepare_stack({**old, slots[0]: seen.images[slots[0]]})
+    expected = inputs(model(), robot())(seen)
+    first = pipeline(seen)
+    assert np.array_equal(first.images, expected.images)
+    pipeline.prepare_stack(seen.images)
+    fewer = replace(seen, images={slot: seen.images[slot] for slot in slots[1:]})
+    assert np.array_equal(pipeline(fewer).images, expected.images[1:])
+    pipeline.prepare_stack(old)
+    pipeline(seen)
+    assert np.array_equal(first.images, expected.images)
+
+
+def test_a_stack_begun_ahead_leaves_frames_that_nobody_prepared_alone(model, robot):
+    pipeline = inputs(model(), robot())
+    frames = observation(np.zeros(14)).images
+    pipeline.prepare_stack(frames)
+    assert not any(frame.has(pipeline.resize) for frame in frames.values())
+
+
 def test_no_camera_at_all_is_refused(model, robot):
     with pytest.raises(ObservationError, match='no usable camera'):
         inputs(model(), robot())(observation(np.zeros(14), slots=()))

@@ -1,0 +1,1 @@
+"""Measuring inference: latency by phase, and what the hardware could do at best."""
