@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -51,15 +52,20 @@ class Around(Protocol):
 
 
 class ModelSpace:
-    """Random arrays: for bundles that know no robot. Nothing around the model is timed."""
+    """Random arrays: for bundles that know no robot. Nothing around the model is timed.
+
+    Pictures differ from one inference to the next, by rows, as a camera's do: a variant that
+    keeps what it made of unchanged views would otherwise be timed without its image tower.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         """Hold what the arrays depend on."""
         self._model = bundle.manifest.model
         self._made: dict[tuple[int, int], ModelInputs] = {}
+        self._count = itertools.count()
 
     def before(self, size: Size) -> tuple[ModelInputs, float | None]:
-        """Return the same random arrays for the same size."""
+        """Return random arrays; of two instances, the first of the same size are the same."""
         model, key = self._model, (size.cameras, size.tokens)
         if key not in self._made:
             generator = np.random.default_rng(_SEED)
@@ -69,7 +75,8 @@ class ModelSpace:
                 tokens=generator.integers(0, model.vocabulary, size.tokens),
                 state=generator.standard_normal(model.state_dim, dtype=np.float32),
             )
-        return self._made[key], None
+        made = self._made[key]
+        return replace(made, images=np.roll(made.images, next(self._count), axis=2)), None
 
     def after(self, actions: Array) -> float | None:
         """Do nothing: there is no robot."""
@@ -104,6 +111,7 @@ class Robot:
         statistics = semantics.state.mean
         self._state = np.zeros(width) if statistics is None else np.resize(statistics, width)
         self._mapped = np.arange(width) < self._inputs.state.width
+        self._count = itertools.count()
         generator = np.random.default_rng(_SEED)
         self._pictures = {
             slot: generator.integers(0, 256, _FRAME, dtype=np.uint8) for slot in model.slots
@@ -111,8 +119,13 @@ class Robot:
 
     def before(self, size: Size) -> tuple[ModelInputs, float | None]:
         """Resize, normalise and pad as on the robot, from frames that nobody has looked at."""
-        # A frame remembers what was made of it, so every inference gets new ones.
-        frames = {slot: Frame.of(self._pictures[slot]) for slot in self._slots[: size.cameras]}
+        # A frame remembers what was made of it, so every inference gets new ones, and new pictures
+        # for the same reason as in model space.
+        rows = next(self._count)
+        frames = {
+            slot: Frame.of(np.roll(self._pictures[slot], rows, axis=0))
+            for slot in self._slots[: size.cameras]
+        }
         start = time.perf_counter()
         inputs = self._inputs(
             Observation(

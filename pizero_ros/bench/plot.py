@@ -66,15 +66,10 @@ def _sweep(panel: Any, axis: str, points: list[Mapping[str, Any]]) -> None:
     values = [point[axis] for point in points]
     parts = [[point['latency_ms'][name]['p50'] for point in points] for name in _PARTS]
     panel.stackplot(values, *parts, labels=list(_PARTS), colors=list(_PARTS.values()))
-    panel.plot(
-        values,
-        [point['latency_ms']['whole']['p95'] for point in points],
-        color=_FLOOR,
-        lw=1,
-        label='p95 of both',
-    )
+    slowest = [point['latency_ms']['whole']['p95'] for point in points]
+    panel.plot(values, slowest, color=_FLOOR, lw=1, label='p95 of both')
     panel.set_xlabel(axis)
     panel.set_xticks(values)
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, 1.4 * max(slowest))
     panel.margins(x=0)
     panel.legend(frameon=False, loc='upper left')

@@ -72,4 +72,5 @@ def agreement(bundle: Bundle, policy: Policy) -> Agreement | None:
         noise = rng.standard_normal((model.horizon, model.action_dim), dtype=np.float32)
         ours, exact = (each.infer(inputs, noise).actions for each in (policy, reference))
         largest.append(np.abs(ours - exact).max())
-    return Agreement(float(np.max(largest)), float(proof['tolerance']['sample']))
+    bound = proof.get('bound', proof['tolerance'])
+    return Agreement(float(np.max(largest)), float(bound['sample']))

@@ -110,7 +110,7 @@ def quantize(graph: Path, largest: Mapping[str, float]) -> int:
         nodes.append(node)
     gone = {name for name in made if name in weights}
     kept = [each for each in proto.initializer if each.name not in gone] + added
-    del proto.node[:], proto.initializer[:], proto.value_info[:]
+    del proto.node[:], proto.initializer[:]
     proto.node.extend(nodes)
     proto.initializer.extend(kept)
     data = graph.parent / f'{graph.name}.data'

@@ -42,11 +42,11 @@ def unroll(denoise: Path, out: Path, steps: int) -> None:
     fixed = {each.name for each in (*inputs, *graph.initializer)}
     chunk = next(each for each in graph.input if each.name == _X_T).type
     known = [*graph.value_info, *graph.output]
-    nodes, types, constants = (
-        [],
-        [],
-        [onnx.numpy_helper.from_array(np.float32(-1.0 / steps), 'dt')],
-    )
+    nodes = _constant(graph)
+    fixed.update(name for node in nodes for name in node.output)
+    rest = [node for node in rest if not fixed.issuperset(node.output)]
+    types = [each for each in known if each.name in fixed]
+    constants = [onnx.numpy_helper.from_array(np.float32(-1.0 / steps), 'dt')]
     x_t = _NOISE
     for step in range(steps):
         renamed = {_X_T: x_t}

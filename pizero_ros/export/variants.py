@@ -231,6 +231,12 @@ def _fused(maker: _Maker, name: str, precision: VariantPrecision) -> Made:
             graphs=FusedGraphs(maker.folder, sizes, files),
         )
         proof |= {key: rounded[key] for key in ('max_abs_error', 'tolerance', 'cases')}
+    if precision == 'bfloat16':
+        # What a GPU is held against, where it can be run.
+        proof['bound'] = {
+            'velocity': HALF_VELOCITY_TOLERANCE,
+            'sample': HALF_SAMPLE_TOLERANCE,
+        }
     proof['proven_in'] = 'float32' if precision == 'bfloat16' else precision
     provider: VariantProvider = 'cuda' if name == 'cuda' else 'tensorrt'
     return Made(Variant(provider, precision, files, maker.steps), proof)

@@ -56,7 +56,8 @@ def load_predictor(
         jacobian=jacobian,
         variant=chosen.variant or None,
     )
-    warm_up = policy.warm_up()
+    stepwise = chosen.scheduling == 'rtc' or bool(chosen.sampling_steps)
+    warm_up = policy.warm_up(stepwise=stepwise)
     log.info(
         f'{bundle.path}: loaded in {policy.load_s:.2f} s on {policy.provider}, '
         f'variant {policy.variant}, warm after {len(warm_up)} runs at {warm_up[-1] * 1e3:.1f} ms'

@@ -166,7 +166,8 @@ class PolicyLoop:
             return
         self._arrived.append(frame)
         if self._preparing and self._helpers is not None:
-            self._helpers.submit(self._prepare_next)
+            with suppress(RuntimeError):  # `stop` has shut them down meanwhile.
+                self._helpers.submit(self._prepare_next)
         else:
             self.wake()
 

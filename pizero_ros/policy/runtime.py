@@ -93,8 +93,8 @@ class Policy:
                 (``choose_threads``). ``Policy.threads`` says how many they became.
             jacobian: Load the graph for guidance by the true Jacobian too.
             variant: Graphs to run (``Manifest.variants``, or ``cpu`` for the reference); None for
-                those that were made for the provider, the reference where there are none. Graphs
-                that are not exact are only run when they are named.
+                those that were made for the provider, in their precision, and the reference where
+                there are none. 8-bit graphs are only run when they are named.
 
         Returns:
             The policy, not yet warm. ``Policy.variant`` says which graphs they became.
@@ -185,7 +185,13 @@ class Policy:
         durations_s['denoise'] = ticks[-1] - ticks[0]
         return ModelResult(graphs.x_t[0].copy(), durations_s, tuple(np.diff(ticks).tolist()))
 
-    def warm_up(self, cameras: int | None = None, tokens: int | None = None) -> tuple[float, ...]:
+    def warm_up(
+        self,
+        cameras: int | None = None,
+        tokens: int | None = None,
+        *,
+        stepwise: bool = False,
+    ) -> tuple[float, ...]:
         """Run on blank inputs until the latency is stable, at most 20 times.
 
         The first runs allocate, and on a GPU compile and capture; they must not be the first
@@ -194,6 +200,9 @@ class Policy:
         Args:
             cameras: Cameras that will be present; None for every slot.
             tokens: Prompt length that will be used; None for the longest.
+            stepwise: Chunks will be made step by step: with a hook, a prefix or another number of
+                steps than the manifest's. Where all steps are one graph, that of a single step is
+                opened now.
 
         Returns:
             Seconds of every run, in order.
@@ -208,7 +217,9 @@ class Policy:
             state=np.zeros(model.state_dim, np.float32),
         )
         noise = np.zeros((model.horizon, model.action_dim), np.float32)
-        hook = self._pull_back if self.graphs.differentiated else None
+        hook: StepHook | None = self._pull_back if self.graphs.differentiated else None
+        if stepwise and hook is None:
+            hook = _no_change
         times: list[float] = []
         while len(times) < _WARM_UP_MAX:
             start = time.perf_counter()
@@ -262,11 +273,30 @@ class Policy:
             raise ValueError(msg)
 
 
+def _no_change(x_t: _Array, velocity: _Array, t: _Array) -> None:
+    """Keep every velocity as it is."""
+
+
 def _variant_for(bundle: Bundle, provider: str, variant: str | None, jacobian: bool) -> str:
-    """Return the graphs to run: those asked for, or the exact ones made for the provider."""
+    """Return the graphs to run: those asked for, or those made for the provider.
+
+    8-bit graphs are a choice of their own, which nobody makes for the user.
+    """
     if variant is not None:
         choose_variant(bundle, variant)
         return variant
     # Guidance by the Jacobian reads the cache of the reference.
-    made_for = provider in bundle.manifest.variants and not jacobian
-    return provider if made_for else REFERENCE
+    made = bundle.manifest.variants.get(provider)
+    if made is None or jacobian:
+        return REFERENCE
+    if made.precision == 'float8':
+        _log.warning(
+            '%s: its graphs for %s are 8-bit and run only when the variant is named; the float32 '
+            'reference runs instead.',
+            bundle.path,
+            provider,
+        )
+        return REFERENCE
+    if made.precision != 'float32':
+        _log.warning('%s runs in %s on %s', bundle.path, made.precision, provider)
+    return provider

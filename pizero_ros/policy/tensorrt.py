@@ -51,7 +51,6 @@ def tensorrt_options(bundle: Bundle, variant: Variant) -> dict[str, str]:
         'trt_engine_cache_path': str(folder),
         'trt_timing_cache_enable': '1',
         'trt_timing_cache_path': str(folder),
-        'trt_cuda_graph_enable': '1',
         'trt_profile_min_shapes': least,
         'trt_profile_opt_shapes': usual,
         'trt_profile_max_shapes': most,

@@ -69,6 +69,14 @@ def open_graphs(
         EnvironmentFault: ONNX Runtime fell back to another provider.
     """
     variant = choose_variant(bundle, name)
+    if variant.precision == 'int8' and provider != 'cpu':
+        raise BundleError.at(
+            bundle.path,
+            f'variants.{name}',
+            found=f'provider {provider}',
+            expected='cpu: its integer products would run there all the same',
+            remedy='Ask for --provider cpu, or for another variant.',
+        )
     files = dict(variant.files)
     if jacobian:
         if name != REFERENCE:

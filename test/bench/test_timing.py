@@ -58,6 +58,14 @@ def test_inputs_of_model_space_are_the_same_every_time(bundle):
     np.testing.assert_array_equal(one.tokens, other.tokens)
 
 
+@pytest.mark.parametrize('kind', [ModelSpace, lambda bundle: Robot(bundle, 'sim_dual_arm')])
+def test_no_picture_is_like_the_one_before(bundle, kind):
+    """A variant that reuses unchanged views must not be timed on them."""
+    surround, size = kind(bundle), Size(2, 7, 1)
+    one, other = (surround.before(size)[0].images for _ in range(2))
+    assert all((mine != theirs).any() for mine, theirs in zip(one, other, strict=True))
+
+
 def test_every_size_gets_every_phase_as_often_as_it_ran(bundle, policy):
     sizes = (Size(1, 3, 2), Size(2, 3, 3))
     surround = around(bundle, None)

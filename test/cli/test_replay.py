@@ -70,10 +70,14 @@ def keys(out):
 
 
 def start(words):
-    """Run a command in a process group of its own."""
+    """Run a command in a process group of its own, with SIGINT as a terminal's shell leaves it.
+
+    A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
+    """
     return subprocess.Popen(
         [sys.executable, '-m', 'pizero_ros.cli.main', *words],
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -17,7 +17,8 @@ from pizero_ros.model.architecture import Architecture, GemmaSizes, VisionSizes
 from pizero_ros.model.pi0 import Conditioning, Pi0
 from pizero_ros.policy.bundle import Bundle
 from pizero_ros.policy.manifest import PARTS
-from pizero_ros.policy.runtime import Policy
+from pizero_ros.policy.runtime import Policy, _variant_for
+from pizero_ros.policy.variants import open_graphs
 from pizero_ros.processing.model_inputs import ModelInputs
 
 SIZES = Architecture(
@@ -126,6 +127,14 @@ def test_single_steps_of_a_fused_variant_serve_hooks_and_prefixes(model, policie
     np.testing.assert_allclose(fewer.actions, expected(model, inputs, noise, 4), atol=1e-5)
 
 
+def test_warm_up_for_single_steps_opens_their_graph(bundle):
+    policy = load(bundle, 'cuda')
+    policy.warm_up(2, 7)
+    assert 'denoise' not in policy.graphs._sessions
+    policy.warm_up(2, 7, stepwise=True)
+    assert 'denoise' in policy.graphs._sessions
+
+
 def test_fused_buffers_stay_where_they_are(policies):
     graphs, addresses = policies['cuda'].graphs, []
     for seed in range(3):
@@ -217,6 +226,15 @@ def test_exact_graphs_run_unless_others_are_named(bundle):
     assert (policy.variant, policy.provider) == ('cpu', 'cpu')
     named = Policy.load(Bundle.open(bundle.path), threads=1, variant='cpu_int8')
     assert (named.variant, named.provider) == ('cpu_int8', 'cpu')
+
+
+def test_8_bit_graphs_are_nobody_s_default(bundle):
+    with pytest.raises(BundleError, match=r'variants\.cpu_int8.*found provider cuda'):
+        open_graphs(bundle, 'cpu_int8', 'cuda', 1, False)
+    made = replace(bundle.manifest.variants['tensorrt'], precision='float8')
+    manifest = replace(bundle.manifest, variants={'tensorrt': made})
+    assert _variant_for(replace(bundle, manifest=manifest), 'tensorrt', None, False) == 'cpu'
+    assert _variant_for(replace(bundle, manifest=manifest), 'tensorrt', 'tensorrt', False) != 'cpu'
 
 
 def test_missing_variant_is_named_with_those_that_are_there(tiny_bundle):

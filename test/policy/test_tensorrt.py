@@ -100,6 +100,7 @@ def test_engines_and_timings_are_kept_and_captured(bundle, variant):
     assert folder.is_dir()
     assert options['trt_engine_cache_enable'] == options['trt_timing_cache_enable'] == '1'
     assert options['trt_engine_cache_path'] == options['trt_timing_cache_path'] == str(folder)
-    assert options['trt_cuda_graph_enable'] == '1'
+    # Its captured graph would be replayed for every camera count and prompt length.
+    assert 'trt_cuda_graph_enable' not in options
     shapes = [options[f'trt_profile_{which}_shapes'] for which in ('min', 'opt', 'max')]
     assert tuple(shapes) == profile_shapes(bundle)
