@@ -44,6 +44,7 @@ FLOAT8_SAMPLE_TOLERANCE = 0.1
 FUSED_TOLERANCE = 1e-5
 """Of the fused graphs in float32, relative to the largest value that is compared."""
 
+_HEAD_DIM_UNIT = 16
 _DTYPES = {
     'float32': torch.float32,
     'bfloat16': torch.bfloat16,
@@ -205,6 +206,14 @@ def _fused(maker: _Maker, name: str, precision: VariantPrecision) -> Made:
         _require_float8(maker.policy, name)
     weights = StreamedWeights.of(maker.policy)
     sizes = weights.architecture
+    if name == 'cuda' and sizes.vlm.head_dim % _HEAD_DIM_UNIT:
+        raise ExportError.at(
+            name,
+            'architecture.vlm.head_dim',
+            found=sizes.vlm.head_dim,
+            expected=f"a multiple of {_HEAD_DIM_UNIT}, for ONNX Runtime's GroupQueryAttention",
+            remedy='The variant tensorrt has no such limit.',
+        )
     files = _files(name)
     with tempfile.TemporaryDirectory(dir=maker.folder.parent, prefix='.twin.') as scratch:
         exact = precision == 'float32'

@@ -72,9 +72,11 @@ def test_its_logic_runs_on_the_processor(gpu, mini_architecture, tmp_path, capfd
     monkeypatch.setattr(roofline, '_SECONDS', 0.0)
     monkeypatch.setattr(roofline, '_PRODUCTS', {'cpu': (roofline._Product(32, 64, 2),)})
     monkeypatch.setattr(roofline, '_COPIED_BYTES', {'cpu': 1 << 16})
-    out = tmp_path / 'gpu.json'
+    out, architecture = tmp_path / 'gpu.json', tmp_path / 'mini16.yaml'
+    sizes = mini_architecture.read_text()
+    architecture.write_text(sizes.replace('head_dim: 8', 'head_dim: 16'))
     words = ['--provider', 'cpu', '--precision', 'float32', '--steps', '2', '--runs', '2']
-    words += ['--architecture', str(mini_architecture), '--work', str(tmp_path)]
+    words += ['--architecture', str(architecture), '--work', str(tmp_path)]
     assert gpu.main([*words, '--json', str(out)]) == 0
     result = json.loads(out.read_text())
     assert (result['provider'], result['variant']) == ('cpu', 'cuda')

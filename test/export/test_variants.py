@@ -294,3 +294,18 @@ def test_unrolled_sample_can_be_run_in_pieces(bundle, name):
     found, wanted = (run.run(['actions'], feed)['actions'] for run in (pieces, whole))
     np.testing.assert_array_equal(found, wanted)
     assert len(pieces._pieces) > 20
+
+
+def test_head_that_the_cuda_operator_does_not_take_is_named(tmp_path):
+    heads = replace(SIZES.vlm, head_dim=8)
+    sizes = replace(SIZES, vlm=heads, expert=replace(SIZES.expert, head_dim=8))
+    with pytest.raises(ExportError, match=r'head_dim: found 8, expected a multiple of 16'):
+        write_bundle(
+            Pi0.random(sizes, 0),
+            random_model_spec(sizes, SLOTS[:1], steps=2),
+            tmp_path / 'narrow',
+            semantics={},
+            kind='random',
+            source='test',
+            variants=('cuda',),
+        )
