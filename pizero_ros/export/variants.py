@@ -29,6 +29,7 @@ from pizero_ros.policy.manifest import PARTS, Variant
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from pizero_ros.export.proven_graphs import ProvenGraphs
     from pizero_ros.model.architecture import Architecture
     from pizero_ros.policy.manifest import VariantPrecision, VariantProvider
 
@@ -74,6 +75,25 @@ class _Maker(NamedTuple):
     seed: int
     steps: int
     slots: int
+
+    def prove(
+        self,
+        folder: Path,
+        graphs: ProvenGraphs,
+        velocity_tolerance: float = VELOCITY_TOLERANCE,
+        sample_tolerance: float = SAMPLE_TOLERANCE,
+    ) -> dict[str, Any]:
+        """Hold graphs in ``folder`` against the policy."""
+        return prove(
+            self.policy,
+            folder,
+            self.seed,
+            self.steps,
+            self.slots,
+            velocity_tolerance=velocity_tolerance,
+            sample_tolerance=sample_tolerance,
+            graphs=graphs,
+        )
 
 
 def make_variants(
@@ -131,15 +151,12 @@ def _int8(maker: _Maker) -> Made:
     files = _files('cpu_int8')
     for part, source in (('observe', OBSERVE), ('denoise', DENOISE)):
         quantize(maker.folder / source, maker.folder / files[part])
-    proof = prove(
-        maker.policy,
+    layers = maker.policy.architecture.vlm.depth
+    proof = maker.prove(
         maker.folder,
-        maker.seed,
-        maker.steps,
-        maker.slots,
+        ReferenceGraphs(maker.folder, layers, files),
         velocity_tolerance=INT8_VELOCITY_TOLERANCE,
         sample_tolerance=INT8_SAMPLE_TOLERANCE,
-        graphs=ReferenceGraphs(maker.folder, _layers(maker.policy), files),
     )
     return Made(Variant('cpu', 'int8', files), proof)
 
@@ -181,14 +198,8 @@ def _split(maker: _Maker) -> Made:
     for part, graph in graphs.items():
         data = f'{files[part]}.data' if total > MEMORY_LIMIT else None
         write_graph(graph, maker.folder / files[part], data)
-    proof = prove(
-        maker.policy,
-        maker.folder,
-        maker.seed,
-        maker.steps,
-        maker.slots,
-        graphs=ReferenceGraphs(maker.folder, sizes.vlm.depth, files),
-    )
+    graphs_of = ReferenceGraphs(maker.folder, sizes.vlm.depth, files)
+    proof = maker.prove(maker.folder, graphs_of)
     return Made(Variant('cpu', 'float32', files), proof)
 
 
@@ -219,8 +230,7 @@ def _fused(maker: _Maker, name: str, precision: VariantPrecision) -> Made:
         exact = precision == 'float32'
         where = maker.folder if exact else Path(scratch)
         _write_fused(weights, where, name, torch.float32, maker)
-        graphs = FusedGraphs(where, sizes, files)
-        proof = prove(maker.policy, where, maker.seed, maker.steps, maker.slots, graphs=graphs)
+        proof = maker.prove(where, FusedGraphs(where, sizes, files))
     _hold(proof, name)
     proof['structure'] = proof['max_abs_error']
     if not exact:
@@ -229,15 +239,11 @@ def _fused(maker: _Maker, name: str, precision: VariantPrecision) -> Made:
         proof['products'] = _to_float8(maker, sizes, files)
     if precision in _BOUNDS:
         velocity, sample = _BOUNDS[precision]
-        rounded = prove(
-            maker.policy,
+        rounded = maker.prove(
             maker.folder,
-            maker.seed,
-            maker.steps,
-            maker.slots,
+            FusedGraphs(maker.folder, sizes, files),
             velocity_tolerance=velocity,
             sample_tolerance=sample,
-            graphs=FusedGraphs(maker.folder, sizes, files),
         )
         proof |= {key: rounded[key] for key in ('max_abs_error', 'tolerance', 'cases')}
     if precision == 'bfloat16':
@@ -355,10 +361,6 @@ def _write_fused(
 
 def _spans(of: str) -> tuple[str, str]:
     return f'{of}_last', f'{of}_total'
-
-
-def _layers(policy: Pi0 | StreamedWeights) -> int:
-    return policy.architecture.vlm.depth
 
 
 class _Vision(nn.Module):

@@ -104,8 +104,7 @@ class FusedGraphs:
         }
         self.x_t, self.t = self._x_t.array, self._t.array
         self._names = cache_names(manifest.cache.layers)
-        vision = manifest.architecture['vision']
-        self._per_view = (vision['image_size'] // vision['patch']) ** 2
+        self._per_view = manifest.tokens_per_view
         self._ids = itertools.count(1)
         self._bounds: OrderedDict[tuple[int, int], _Bound] = OrderedDict()
         self._current: _Bound | None = None

@@ -72,7 +72,9 @@ def _expected(part: str, manifest: Manifest) -> tuple[Signature, Signature, Sign
     )
     chunk: Tensor = (_FLOAT, (1, model.horizon, model.action_dim))
     images: Signature = {'images': (_FLOAT, (None, 3, height, width))}
-    views: Signature = {'views': (_FLOAT, (None, *_tokens_and_width(manifest)))}
+    views: Signature = {
+        'views': (_FLOAT, (None, manifest.tokens_per_view, manifest.architecture['vlm']['width']))
+    }
     rest: Signature = {'tokens': (_INT64, (1, None)), 'state': (_FLOAT, (1, model.state_dim))}
     step = {**cached, 'x_t': chunk, 't': (_FLOAT, (1, model.horizon))}
     room: Signature = {'room': (_FLOAT, (1, cache.kv_heads, None, cache.head_dim))}
@@ -89,12 +91,6 @@ def _expected(part: str, manifest: Manifest) -> tuple[Signature, Signature, Sign
 
 def _span(of: str) -> Signature:
     return {f'{of}_last': (_INT32, (1,)), f'{of}_total': (_INT32, ())}
-
-
-def _tokens_and_width(manifest: Manifest) -> tuple[int, int]:
-    """Return the tokens that a view becomes and their width, from the sizes of the model."""
-    vision, vlm = manifest.architecture['vision'], manifest.architecture['vlm']
-    return (vision['image_size'] // vision['patch']) ** 2, vlm['width']
 
 
 def _compare(

@@ -123,6 +123,12 @@ class Manifest:
     variants: Mapping[str, Variant] = field(default_factory=dict)
 
     @property
+    def tokens_per_view(self) -> int:
+        """Tokens that one camera becomes."""
+        vision = self.architecture['vision']
+        return int((vision['image_size'] // vision['patch']) ** 2)
+
+    @property
     def untrained(self) -> bool:
         """Whether the weights are random, so that nothing sensible can be expected."""
         return self.provenance.kind == 'random'

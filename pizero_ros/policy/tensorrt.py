@@ -70,8 +70,7 @@ def profile_shapes(bundle: Bundle) -> tuple[str, str, str]:
         As TensorRT's provider takes them: ``name:1x2x3,name:…``.
     """
     manifest = bundle.manifest
-    model, cache, vision = manifest.model, manifest.cache, manifest.architecture['vision']
-    per_view = (vision['image_size'] // vision['patch']) ** 2
+    model, cache, per_view = manifest.model, manifest.cache, manifest.tokens_per_view
     slots, longest = len(model.slots), model.prompt.max_tokens
     height, width = model.image_size
 
