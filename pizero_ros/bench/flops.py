@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pizero_ros.errors import BundleError
-from pizero_ros.model.architecture import Architecture, GemmaSizes, VisionSizes
+from pizero_ros.model.architecture import Architecture, GemmaSizes, StemSizes, VisionSizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,7 @@ def architecture_of(where: object, sizes: Mapping[str, Any]) -> Architecture:
     rest = {name: value for name, value in sizes.items() if name != 'schema'}
     try:
         return Architecture(
-            vision=VisionSizes(**rest.pop('vision')),
+            vision=_vision_sizes(rest.pop('vision')),
             vlm=GemmaSizes(**rest.pop('vlm')),
             expert=GemmaSizes(**rest.pop('expert')),
             **rest,
@@ -78,20 +79,51 @@ def architecture_of(where: object, sizes: Mapping[str, Any]) -> Architecture:
         ) from None
 
 
+def _vision_sizes(sizes: Mapping[str, Any]) -> VisionSizes:
+    plain = {name: value for name, value in sizes.items() if name != 'stem'}
+    if 'stem' not in sizes:
+        return VisionSizes(**plain)
+    stem = StemSizes(tuple(sizes['stem']['channels']), sizes['stem']['keypoints'])
+    return VisionSizes(patch=0, stem=stem, **plain)
+
+
 def vision(sizes: Architecture, cameras: int) -> Work:
     """Count the image tower and the projector, all views as one batch."""
     tower, width = sizes.vision, sizes.vision.width
     tokens = tower.tokens
-    patch = _CHANNELS * tower.patch**2 * width
+    if tower.stem is None:
+        into = Work(
+            2 * tokens * _CHANNELS * tower.patch**2 * width,
+            _CHANNELS * tower.patch**2 * width + width,
+        )
+    else:
+        into = _stem(tower.image_size, tower.stem, width)
     layer = 4 * width**2 + 2 * width * tower.mlp
     projector = width * sizes.vlm.width
     attention = 4 * tokens**2 * width * tower.depth
-    products = patch + layer * tower.depth + projector
-    biases = width + (5 * width + tower.mlp) * tower.depth + sizes.vlm.width
+    products = layer * tower.depth + projector
+    biases = (5 * width + tower.mlp) * tower.depth + sizes.vlm.width
     norms = 2 * width * (2 * tower.depth + 1)
     return Work(
-        flop=cameras * (2 * tokens * products + attention),
-        weights=products + biases + norms + tokens * width,
+        flop=cameras * (into.flop + 2 * tokens * products + attention),
+        weights=into.weights + products + biases + norms + tokens * width,
+    )
+
+
+def _stem(side: int, sizes: StemSizes, width: int) -> Work:
+    """Count the convolutions of a stem and what makes tokens of its keypoints."""
+    flop = weights = 0
+    channels = (_CHANNELS, *sizes.channels)
+    for number, (few, many) in enumerate(itertools.pairwise(channels)):
+        if number < sizes.halved:
+            side = (side + 1) // 2
+        flop += 2 * 9 * few * many * side**2
+        weights += 9 * few * many + many
+    heat = channels[-1] * sizes.keypoints
+    token = (sizes.place + channels[-1]) * width
+    return Work(
+        flop=flop + 4 * heat * side**2 + 2 * token * sizes.keypoints,
+        weights=weights + heat + sizes.keypoints + token + width,
     )
 
 

@@ -141,7 +141,10 @@ class FusedObserve(_Fused):
         paligemma = self._model.paligemma_with_expert.paligemma.model
         # The tower's parts are modules, which know nothing of their attributes' types.
         tower: Any = paligemma.vision_tower.vision_model
-        x = _embed_patches(tower.embeddings, images, sizes.patch).to(self._dtype)
+        if sizes.stem is None:
+            x = _embed_patches(tower.embeddings, images, sizes.patch).to(self._dtype)
+        else:
+            x = tower.embeddings(images).to(self._dtype)
         for layer in tower.encoder.layers:
             own, norm = layer.self_attn, layer.layer_norm1
             joined = (own.q_proj, own.k_proj, own.v_proj)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pizero_ros.errors import ArchitectureError
 from pizero_ros.resources import config_dir
@@ -25,8 +25,31 @@ GEMMA_TUPLE_ORDER = 'width,depth,mlp_dim,num_heads,num_kv_heads,head_dim'
 
 
 @dataclass(frozen=True)
+class StemSizes:
+    """Convolutions of 3 x 3 with ``channels`` outputs each, and ``keypoints`` found by them.
+
+    Attributes:
+        halved: Convolutions that halve the picture: the first ones. The others look around.
+        octaves: Waves that tell a place have periods from the picture's side down to an eighth.
+        place: Numbers by which a token knows its place: for each axis where, and its waves; and
+            how sure that is.
+    """
+
+    channels: tuple[int, ...]
+    keypoints: int
+
+    halved: ClassVar[int] = 2
+    octaves: ClassVar[int] = 4
+    place: ClassVar[int] = 2 * (1 + 2 * octaves) + 1
+
+
+@dataclass(frozen=True)
 class VisionSizes:
-    """SigLIP tower: square images of ``image_size`` pixels cut into ``patch`` pixel patches."""
+    """Image tower: square images of ``image_size`` pixels.
+
+    SigLIP's cuts them into ``patch`` pixel patches. With a ``stem`` keypoints take the place of
+    the patches, ``patch`` is 0, and everything behind them is the same.
+    """
 
     image_size: int
     patch: int
@@ -34,10 +57,13 @@ class VisionSizes:
     depth: int
     mlp: int
     heads: int
+    stem: StemSizes | None = None
 
     @property
     def tokens(self) -> int:
         """Tokens that one camera becomes."""
+        if self.stem is not None:
+            return self.stem.keypoints
         return (self.image_size // self.patch) ** 2
 
 
@@ -83,7 +109,14 @@ class Architecture:
 
     def as_mapping(self) -> dict[str, Any]:
         """Give the sizes as plain values, in the layout that ``read_architecture`` reads."""
-        return {'schema': _SCHEMA, **asdict(self)}
+        sizes = {'schema': _SCHEMA, **asdict(self)}
+        stem = self.vision.stem
+        if stem is None:
+            del sizes['vision']['stem']
+        else:
+            del sizes['vision']['patch']
+            sizes['vision']['stem']['channels'] = list(stem.channels)
+        return sizes
 
 
 def architecture_path(name_or_path: str | Path) -> Path:
@@ -142,11 +175,12 @@ def _full(data: Fields) -> Architecture:
     return Architecture(
         vision=VisionSizes(
             image_size=_size(vision, 'image_size'),
-            patch=_size(vision, 'patch'),
+            patch=0 if vision.has('stem') else _size(vision, 'patch'),
             width=_size(vision, 'width'),
             depth=_size(vision, 'depth'),
             mlp=_size(vision, 'mlp'),
             heads=_size(vision, 'heads'),
+            stem=_stem(vision.mapping('stem')) if vision.has('stem') else None,
         ),
         vlm=_gemma(data.mapping('vlm')),
         expert=_gemma(data.mapping('expert')),
@@ -192,6 +226,14 @@ def _size(data: Fields, key: str) -> int:
     return data.integer(key, minimum=1)
 
 
+def _stem(data: Fields) -> StemSizes:
+    channels = data.integers('channels')
+    if len(channels) < StemSizes.halved or any(number < 1 for number in channels):
+        expected = f'{StemSizes.halved} or more integers of at least 1'
+        data.report('channels', found=list(channels), expected=expected)
+    return StemSizes(channels, _size(data, 'keypoints'))
+
+
 def _gemma(data: Fields) -> GemmaSizes:
     return GemmaSizes(
         width=_size(data, 'width'),
@@ -232,7 +274,7 @@ def _report_misfits(
         data.report((rename and rename(key)) or key, found=found, expected=expected)
 
     vision, vlm, expert = sizes.vision, sizes.vlm, sizes.expert
-    if vision.image_size % vision.patch:
+    if vision.patch and vision.image_size % vision.patch:
         report('vision.image_size', vision.image_size, f'a multiple of the patch, {vision.patch}')
     if vision.width % vision.heads:
         report('vision.width', vision.width, f'a multiple of the number of heads, {vision.heads}')

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from pizero_ros.model.keypoints import KeypointEmbeddings
+
 if TYPE_CHECKING:
     from pizero_ros.model.architecture import VisionSizes
 
@@ -85,7 +87,11 @@ class _Encoder(nn.Module):
 class _VisionModel(nn.Module):
     def __init__(self, sizes: VisionSizes) -> None:
         super().__init__()
-        self.embeddings = _Embeddings(sizes)
+        self.embeddings: nn.Module
+        if sizes.stem is None:
+            self.embeddings = _Embeddings(sizes)
+        else:
+            self.embeddings = KeypointEmbeddings(sizes.image_size, sizes.stem, sizes.width)
         self.encoder = _Encoder(sizes)
         self.post_layernorm = nn.LayerNorm(sizes.width, eps=_EPS)
 
@@ -96,7 +102,7 @@ class _VisionModel(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """SigLIP without pooling: every patch becomes a token."""
+    """SigLIP without pooling: every patch, or keypoint, becomes a token."""
 
     def __init__(self, sizes: VisionSizes) -> None:
         super().__init__()

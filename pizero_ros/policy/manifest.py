@@ -126,6 +126,8 @@ class Manifest:
     def tokens_per_view(self) -> int:
         """Tokens that one camera becomes."""
         vision = self.architecture['vision']
+        if 'stem' in vision:
+            return int(vision['stem']['keypoints'])
         return int((vision['image_size'] // vision['patch']) ** 2)
 
     @property

@@ -245,13 +245,17 @@ def _variants(fields: Fields, files: Mapping[str, FileEntry]) -> dict[str, Varia
 
 
 def _architecture(fields: Fields, text: str) -> dict[str, Any]:
-    """Read sizes whose meaning only the torch model knows: numbers, at most one level deep."""
+    """Read sizes whose meaning only the torch model knows: numbers, by name or in a row."""
     found = yaml.safe_load(text)['architecture'] if fields.keys() else {}
+    _check_sizes(fields, found)
+    return dict(found)
+
+
+def _check_sizes(fields: Fields, found: Mapping[str, Any]) -> None:
     for key, value in found.items():
         if isinstance(value, dict):
-            inner = fields.mapping(key)
-            for name in value:
-                inner.number(name)
+            _check_sizes(fields.mapping(key), value)
+        elif isinstance(value, list):
+            fields.integers(key)
         else:
             fields.number(key)
-    return dict(found)

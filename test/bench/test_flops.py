@@ -67,7 +67,7 @@ def test_phases_add_up():
     assert work['observe'] + work['denoise'] == work['whole']
 
 
-@pytest.mark.parametrize('name', ['tiny', 'pi0_small'])
+@pytest.mark.parametrize('name', ['demo', 'tiny', 'pi0_small'])
 def test_weights_are_those_of_the_torch_model_less_what_nobody_reads(name):
     pytest.importorskip('torch', reason='the torch model needs PyTorch (extra `train`)')
     from pizero_ros.model.pi0 import Pi0
@@ -104,8 +104,19 @@ def test_bytes_follow_the_precision():
     assert work.moved_bytes('int8') == 140
 
 
-def test_sizes_of_a_manifest_become_the_architecture():
-    assert architecture_of('bundle', PI0.as_mapping()) == PI0
+@pytest.mark.parametrize('name', ['demo', 'pi0'])
+def test_sizes_of_a_manifest_become_the_architecture(name):
+    sizes = read_architecture(architecture_path(name))
+    assert architecture_of('bundle', sizes.as_mapping()) == sizes
+
+
+def test_a_stems_work_is_that_of_its_convolutions():
+    # 3 → 16 at 56 x 56, 16 → 32 and 32 → 32 at 28 x 28; heat, and features under it; tokens.
+    sizes = read_architecture(architecture_path('demo'))
+    stem = 2 * 9 * (3 * 16 * 56**2 + 16 * 32 * 28**2 + 32 * 32 * 28**2)
+    stem += 2 * 2 * 32 * 16 * 28**2 + 2 * 16 * (19 + 32) * 96
+    behind = 2 * 16 * (4 * 96**2 + 2 * 96 * 192 + 96 * 96) + 4 * 16**2 * 96
+    assert vision(sizes, 2).flop == 2 * (stem + behind)
 
 
 @pytest.mark.parametrize('broken', ['vision', 'horizon', 'surplus'])

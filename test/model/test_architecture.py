@@ -43,7 +43,12 @@ def on_meta(name: str) -> Pi0:
 
 @pytest.mark.parametrize(
     ('name', 'millions', 'tolerance'),
-    [('tiny', 2.1, 0.2), ('pi0_small', 50.0, 1.0), ('pi0', 3238.048528, 1e-9)],
+    [
+        ('demo', 1.0, 0.1),
+        ('tiny', 2.1, 0.2),
+        ('pi0_small', 50.0, 1.0),
+        ('pi0', 3238.048528, 1e-9),
+    ],
 )
 def test_shipped_architectures_have_the_size_they_promise(
     name: str, millions: float, tolerance: float
@@ -52,7 +57,7 @@ def test_shipped_architectures_have_the_size_they_promise(
     assert count / 1e6 == pytest.approx(millions, abs=tolerance)
 
 
-@pytest.mark.parametrize('name', ['tiny', 'pi0_small', 'pi0'])
+@pytest.mark.parametrize('name', ['demo', 'tiny', 'pi0_small', 'pi0'])
 def test_shipped_architectures_are_found_by_name_and_keep_the_horizon(name: str) -> None:
     path = architecture_path(name)
     assert path.name == f'{name}.yaml'
@@ -70,8 +75,9 @@ def test_names_and_shapes_of_the_full_model_are_those_of_the_checkpoints(numeric
     assert ours == used
 
 
-def test_sizes_survive_being_written_into_a_manifest(tmp_path: Path) -> None:
-    sizes = read_architecture(CONFIG / 'tiny.yaml')
+@pytest.mark.parametrize('name', ['demo', 'tiny'])
+def test_sizes_survive_being_written_into_a_manifest(tmp_path: Path, name: str) -> None:
+    sizes = read_architecture(CONFIG / f'{name}.yaml')
     path = tmp_path / 'again.yaml'
     path.write_text(yaml.safe_dump(sizes.as_mapping()))
     assert read_architecture(path) == sizes
@@ -110,6 +116,7 @@ def test_size_json_of_a_reference_model_is_read(numerics: Path) -> None:
         ({'expert.width': 97}, 'expert.width', 'an even number'),
         ({'vlm.kv_heads': 3, 'expert.kv_heads': 3}, 'vlm.heads', 'a multiple of vlm.kv_heads'),
         ({'max_period': 0.001}, 'max_period', 'more than min_period'),
+        ({'vision.stem': {'channels': [8, 8], 'keypoints': 4}}, 'vision.patch', 'expected one of image_size, width'),
     ],
 )
 def test_a_mistake_names_file_key_and_what_was_expected(
@@ -119,6 +126,28 @@ def test_a_mistake_names_file_key_and_what_was_expected(
     with pytest.raises(ArchitectureError) as caught:
         read_architecture(path)
     for part in (str(path), f'{key}: found', expected):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('stem', 'key', 'expected'),
+    [
+        ({'channels': [8], 'keypoints': 4}, 'channels', '2 or more integers of at least 1'),
+        ({'channels': [8, 0], 'keypoints': 4}, 'channels', '2 or more integers of at least 1'),
+        ({'channels': [8, 8], 'keypoints': 0}, 'keypoints', 'an integer of at least 1'),
+        ({'channels': [8, 8]}, 'keypoints', 'an integer of at least 1'),
+    ],
+)
+def test_a_mistake_in_a_stem_is_named(
+    tmp_path: Path, stem: dict[str, object], key: str, expected: str
+) -> None:
+    data = yaml.safe_load((CONFIG / 'demo.yaml').read_text())
+    data['vision']['stem'] = stem
+    path = tmp_path / 'changed.yaml'
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(ArchitectureError) as caught:
+        read_architecture(path)
+    for part in (str(path), f'vision.stem.{key}: found', expected):
         assert part in str(caught.value)
 
 
