@@ -81,3 +81,7 @@ class TrainingError(PizeroError):
 
 class PlannerError(PizeroError):
     """A planner that cannot be set up, or a script that it cannot follow."""
+
+
+class EvaluationError(PizeroError):
+    """A closed-loop evaluation that cannot begin or go on."""

@@ -118,7 +118,7 @@ def _stem(side: int, sizes: StemSizes, width: int) -> Work:
         if number < sizes.halved:
             side = (side + 1) // 2
         flop += 2 * 9 * few * many * side**2
-        weights += 9 * few * many + many
+        weights += 9 * few * many + 3 * many
     heat = channels[-1] * sizes.keypoints
     token = (sizes.place + channels[-1]) * width
     return Work(

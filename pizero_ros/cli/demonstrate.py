@@ -161,9 +161,8 @@ def _demonstrate(
     )  # fmt: skip
     with Processes(env, arguments.out / 'logs') as processes:
         _start(arguments, processes, programs['sim_robot'], embodiment, todo[0])
-        check = lambda: _check_alive(processes)  # noqa: E731
         with (
-            ExpertSession(embodiment, domain, check) as session,
+            ExpertSession(embodiment, domain, processes.check) as session,
             Progress(*columns, console=progress_console, transient=True) as progress,
         ):
             bar = progress.add_task('starting', total=len(index.episodes) + len(todo))
@@ -201,20 +200,6 @@ def _start(
     ):
         command: list[str | Path] = [program, *ros_arguments(parameters)]
         processes.start(program.name, command, f'{embodiment.name}.{program.name}')
-
-
-def _check_alive(processes: Processes) -> None:
-    from pizero_ros.errors import EnvironmentFault
-
-    if (dead := processes.died()) is not None:
-        ended = dead.exit()
-        raise EnvironmentFault.at(
-            dead.name,
-            '',
-            found=f'that it ended by itself with status {ended.code if ended else 0}',
-            expected='a node that runs until it is stopped',
-            remedy=f'The end of its log: {dead.tail()}',
-        )
 
 
 def _one(out: Path, session: ExpertSession, assignment: Assignment) -> dict[str, Any]:

@@ -47,6 +47,14 @@ def from_trained(arguments: argparse.Namespace, display: PhaseDisplay) -> Source
     folder: Path = arguments.checkpoint
     refuse(arguments, _SAYS_ITSELF, f'--checkpoint {folder}, which says so itself')
     model, known = saved_semantics(folder)
+    if not known:
+        raise UsageError.at(
+            f'--checkpoint {folder}',
+            '',
+            found='a policy that has learned to see and not to act',
+            expected='one that was trained on recordings',
+            remedy='Train it further: `init: run` in a configuration with `objective: flow`.',
+        )
     chosen: dict[str, RobotSemantics] = {}
     for word in arguments.embodiment:
         robot = load_embodiment(word)

@@ -25,6 +25,7 @@ VERBS = {
     'reproduce': 'make the chunks of a live policy again, from what it heard',
     'demonstrate': 'record what scripted experts do on a simulated robot',
     'train': 'train a policy on recordings, or fine-tune a checkpoint',
+    'evaluate': 'run policies in closed loop on simulated robots, and score them',
     'doctor': 'look at a live robot, and say what is right and wrong before it moves',
     'demo': 'run the policy on simulated robots or a bag, and report',
 }

@@ -1,4 +1,4 @@
-"""``pizero train``: recordings to a policy, from random weights or from a checkpoint."""
+"""``pizero train``: recordings or scenes to a policy, from random weights or a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pizero_ros.training.config import TrainingConfig
     from pizero_ros.training.data import TrainingData
     from pizero_ros.training.distributed import Team
+    from pizero_ros.training.grounding_data import GroundingData
     from pizero_ros.training.trainer import Outcome, Trainer
 
 _AHEAD = 2
@@ -98,9 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
                 check_presence(config.out, resume=arguments.resume)
             policy = first_policy(config.model, config.seed, display.bytes)
             data = _data(config, policy.architecture, processes, display)
-            exponent = config.data.weight_exponent
-            held_out = data.validation(config.batch, config.seed, exponent)
-            with data.source(config.batch, config.seed, exponent, ahead=_AHEAD) as source:
+            held_out = data.held_out_batches(config)
+            with data.batches(config, ahead=_AHEAD) as source:
                 trainer = Trainer(
                     config,
                     policy,
@@ -121,18 +121,34 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _data(
     config: TrainingConfig, architecture: Architecture, processes: Team, display: TrainDisplay
+) -> TrainingData | GroundingData:
+    """Read the data; the first process makes what the others find in the cache."""
+    from pizero_ros.training.grounding_data import prepare_scenes
+
+    if processes.rank:
+        processes.gather(None)
+    data: TrainingData | GroundingData
+    if config.objective == 'grounding':
+        data = prepare_scenes(config, architecture, progress=display.phase, tell=display.tell)
+    else:
+        data = _recordings(config, architecture, display)
+    if processes.rank == 0:
+        processes.gather(None)
+    return data
+
+
+def _recordings(
+    config: TrainingConfig, architecture: Architecture, display: TrainDisplay
 ) -> TrainingData:
-    """Read the data; the first process reads the recordings, the others what it has cached."""
     from pizero_ros.training.attachments import saved_semantics
     from pizero_ros.training.data import prepare
     from pizero_ros.training.start import source_checkpoint
     from pizero_ros.training.statistics import meaning
 
-    if processes.rank:
-        processes.gather(None)
     model, known = None, None
     checkpoint = source_checkpoint(config.model)
     if config.data.statistics == 'run' and checkpoint is not None:
+        # A run that learned to see knows input rules and no robots: these are measured then.
         model, known = saved_semantics(checkpoint)
     data = prepare(
         config.data,
@@ -144,8 +160,6 @@ def _data(
         progress=display.phase,
         tell=display.tell,
     )
-    if processes.rank == 0:
-        processes.gather(None)
     for name, (robot, found) in data.robots.items():
         _check_meaning(name, found, meaning(robot, config.data.actions, config.data.normalization))
     return data
@@ -173,13 +187,12 @@ def _check_meaning(name: str, found: RobotSemantics, wanted: RobotSemantics) -> 
         )
 
 
-def _attachments(config: TrainingConfig, data: TrainingData) -> dict[str, bytes]:
+def _attachments(config: TrainingConfig, data: TrainingData | GroundingData) -> dict[str, bytes]:
     """Give what checkpoints need beside their weights to become a bundle."""
     from pizero_ros.policy.manifest import TOKENIZER_FILES
     from pizero_ros.training.attachments import attachments_of
 
-    semantics = {name: meaning for name, (_, meaning) in data.robots.items()}
-    files = attachments_of(data.model, semantics)
+    files = attachments_of(data.model, data.semantics)
     if config.data.tokenizer is not None:
         name = TOKENIZER_FILES[data.model.prompt.tokenizer]
         files[name] = config.data.tokenizer.read_bytes()
@@ -189,7 +202,7 @@ def _attachments(config: TrainingConfig, data: TrainingData) -> dict[str, bytes]
 def _train(
     arguments: argparse.Namespace,
     config: TrainingConfig,
-    data: TrainingData,
+    data: TrainingData | GroundingData,
     trainer: Trainer,
     until: int,
     processes: Team,

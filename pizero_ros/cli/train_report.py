@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pizero_ros.cli.output import console, write_json
 
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
     from pizero_ros.training.config import TrainingConfig
     from pizero_ros.training.data import TrainingData
+    from pizero_ros.training.grounding_data import GroundingData
     from pizero_ros.training.trainer import Outcome, Trainer
 
 
 def report(
     arguments: argparse.Namespace,
     config: TrainingConfig,
-    data: TrainingData,
+    data: TrainingData | GroundingData,
     trainer: Trainer,
     outcome: Outcome | None,
     loss: float,
@@ -37,26 +38,25 @@ def report(
     """
     learn, total = trainer.counts
     checkpoint = outcome.checkpoint if outcome else None
-    pairs = [
-        {'name': pair.name, 'episodes': len(pair.episodes), 'samples': len(pair)}
-        for pair in data.learn
-    ]
-    result = {
+    pairs, held_out = data.summary()
+    result: dict[str, Any] = {
         'out': str(config.out),
         'dry_run': arguments.dry_run,
         'steps': outcome.steps if outcome else 0,
         'stopped': bool(outcome and outcome.stopped),
         'loss': None if math.isnan(loss) else loss,
         'validation': outcome.validation if outcome else None,
+        'measures': dict(outcome.measures) if outcome else {},
         'checkpoint': None if checkpoint is None else str(checkpoint),
         'values': {'learning': learn, 'all': total},
         'pairs': pairs,
-        'held_out': sum(len(pair.episodes) for pair in data.held_out),
+        'held_out': held_out,
         'seconds': round(seconds, 3),
     }
     write_json(arguments.json, result)
     for pair in pairs:
-        line = f'{pair["name"]}: {pair["episodes"]} episodes, {pair["samples"]} samples'
+        counts = ', '.join(f'{value} {what}' for what, value in pair.items() if what != 'name')
+        line = f'{pair["name"]}: {counts}'
         console.print(line, markup=False, soft_wrap=True)
     console.print(f'{learn / 1e6:.2f} of {total / 1e6:.2f} million values learn')
     if outcome is None:
@@ -65,6 +65,7 @@ def report(
     figures = '' if math.isnan(loss) else f', loss {loss:.4f}'
     if outcome.validation is not None:
         figures += f', held out {outcome.validation:.4f}'
+    figures += ''.join(f', {name} {value:.1%}' for name, value in outcome.measures.items())
     verb = 'stopped' if outcome.stopped else 'done'
     console.print(
         f'{verb} after step {outcome.steps} of {config.steps}{figures}; {checkpoint}',

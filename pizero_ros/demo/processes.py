@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pizero_ros.errors import EnvironmentFault
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -32,6 +34,12 @@ class Exit(NamedTuple):
     name: str
     code: int
     signal: str
+
+
+class NodeEnded(EnvironmentFault):
+    """A node that ended by itself; ``name`` is that of its process."""
+
+    name = ''
 
 
 class NodeProcess:
@@ -134,6 +142,26 @@ class Processes:
             if ended is not None and not ended.signal and (ended.code or not process.finite):
                 return process
         return None
+
+    def check(self) -> None:
+        """Raise if a process has ended that should not have.
+
+        Raises:
+            NodeEnded: With the end of its log.
+        """
+        if (dead := self.died()) is None:
+            return
+        ended = dead.exit()
+        error = NodeEnded.at(
+            dead.name,
+            '',
+            found=f'that it ended by itself with status {ended.code if ended else 0}',
+            expected='a node that runs until it is stopped',
+            remedy=f'The end of its log: {dead.tail()}',
+        )
+        assert isinstance(error, NodeEnded)
+        error.name = dead.name
+        raise error
 
 
 def ros_arguments(

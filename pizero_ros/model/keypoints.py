@@ -29,6 +29,8 @@ class KeypointEmbeddings(nn.Module):
             nn.Conv2d(few, many, 3, stride=2 if number < sizes.halved else 1, padding=1)
             for number, (few, many) in enumerate(itertools.pairwise(channels))
         )
+        # Over the whole picture: what differs from the rest of it stands out from the first step.
+        self.norms = nn.ModuleList(nn.GroupNorm(1, many) for many in sizes.channels)
         self.heat = nn.Conv2d(channels[-1], sizes.keypoints, 1)
         self.place = nn.Linear(sizes.place, width)
         self.appearance = nn.Linear(channels[-1], width, bias=False)
@@ -41,8 +43,8 @@ class KeypointEmbeddings(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Turn float32 [N, 3, H, W] in [-1, 1] into [N, keypoints, width]."""
         x = images.to(self.heat.weight.dtype)
-        for convolution in self.convolutions:
-            x = functional.relu(convolution(x))
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = functional.relu(norm(convolution(x)))
         heat = self.heat(x).flatten(2)
         share = heat.float().softmax(-1)
         along = torch.arange(self._side, dtype=torch.float32, device=x.device)

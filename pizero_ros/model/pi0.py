@@ -195,7 +195,7 @@ class Pi0(nn.Module):
         """
         state = self.embed_state(seen.state)
         length = prefix.shape[1]
-        valid = self._valid(seen)
+        valid = self.valid_tokens(seen)
         if valid is None:
             order = torch.arange(length + 1, device=prefix.device)[None]
             prefix_sees = state_sees = None
@@ -226,7 +226,8 @@ class Pi0(nn.Module):
         """Compute the velocity of every action at its flow time.
 
         Args:
-            cache: What ``observe`` returned.
+            cache: What ``observe`` returned; or of B / K samples, whose K chunks are side by side,
+                with ``valid`` repeated for each chunk.
             x_t: float32 [B, H, A], noisy actions.
             t: float32 [B, H], flow time per action, 1 at noise.
 
@@ -247,8 +248,7 @@ class Pi0(nn.Module):
         ):
             actions_in = block.normed(actions)
             key, value = block.key_value(actions_in, rotation)
-            key = torch.cat((past_key, key), dim=2)
-            value = torch.cat((past_value, value), dim=2)
+            key, value = _behind(past_key, key), _behind(past_value, value)
             query = block.query(actions_in, rotation)
             actions = block.finish(actions, attend(query, key, value, allowed))
         return self._velocity(actions)
@@ -288,7 +288,7 @@ class Pi0(nn.Module):
         prefix = self.embed_prefix(seen.images, seen.tokens)
         suffix = torch.cat((self.embed_state(seen.state), self.embed_actions(x_t, t)), dim=1)
         length, horizon = prefix.shape[1], x_t.shape[1]
-        valid = self._valid(seen)
+        valid = self.valid_tokens(seen)
         if valid is None:
             valid = torch.ones(prefix.shape[0], length + 1, dtype=torch.bool, device=prefix.device)
         valid = functional.pad(valid, (0, horizon), value=True)
@@ -345,7 +345,7 @@ class Pi0(nn.Module):
         velocity: torch.Tensor = head(self.expert.norm(actions).to(head.weight.dtype))
         return velocity.float()
 
-    def _valid(self, seen: Conditioning) -> torch.Tensor | None:
+    def valid_tokens(self, seen: Conditioning) -> torch.Tensor | None:
         """Say which cached tokens are real, bool [B, P]; the state token always is."""
         if seen.camera_mask is None and seen.token_mask is None:
             return None
@@ -358,3 +358,12 @@ class Pi0(nn.Module):
             words = torch.ones(seen.tokens.shape, dtype=torch.bool, device=device)
         patches = cameras.repeat_interleave(self.architecture.vision.tokens, dim=1)
         return functional.pad(torch.cat((patches, words), dim=1), (0, 1), value=True)
+
+
+def _behind(past: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """Put the actions' keys or values behind those of the cache, which is copied only here."""
+    if past.shape[0] == new.shape[0]:
+        return torch.cat((past, new), dim=2)
+    apart = torch.unflatten(new, 0, (past.shape[0], -1))
+    each = past[:, None].expand(-1, apart.shape[1], -1, -1, -1)
+    return torch.cat((each, apart), dim=3).flatten(0, 1)

@@ -19,6 +19,10 @@ _HEAD_STD = 0.02
 ``policy.noise.ContinuousNoise`` an untrained policy is a smooth function of time, on which every
 mistake in scheduling shows as a seam."""
 
+_HEAT_STD = 1.0
+"""So large that a keypoint looks somewhere from the beginning; one that looks everywhere learns
+nothing for hundreds of steps."""
+
 
 @torch.no_grad()
 def fill_random(model: Pi0, seed: int) -> None:
@@ -38,7 +42,7 @@ def fill_random(model: Pi0, seed: int) -> None:
             full = f'{path}.{name}'
             if isinstance(module, RmsNorm) or name == 'bias':
                 parameter.zero_()
-            elif isinstance(module, nn.LayerNorm):
+            elif isinstance(module, nn.LayerNorm | nn.GroupNorm):
                 parameter.fill_(1.0)
             else:
                 depth = sizes.vision.depth if 'vision_tower' in full else sizes.vlm.depth
@@ -53,5 +57,7 @@ def _std(name: str, parameter: torch.Tensor, depth: int) -> float:
     fan_in = parameter[0].numel()
     if name.startswith('action_out_proj'):
         return _HEAD_STD
+    if name.endswith('embeddings.heat.weight'):
+        return _HEAT_STD
     writer = name.split('.')[-2] in _RESIDUAL_WRITERS
     return float((fan_in * (2 * depth if writer else 1)) ** -0.5)

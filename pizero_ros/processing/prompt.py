@@ -73,6 +73,12 @@ class PromptEncoder:
                 self._last = (text, tokens)
             return self._last[1]
 
+    @property
+    def reach(self) -> int:
+        """Number of ids that text may become: all of them are below it."""
+        named = [max(tokens) + 1 for tokens in self.spec.named.values()]
+        return max([self._tokenizer.vocabulary if self._tokenizer else 0, *named])
+
     def inverse(self, tokens: npt.NDArray[np.int64]) -> str:
         """Return the prompt behind ``tokens`` (cleaned, without the newline).
 

@@ -20,6 +20,7 @@ class Tokenizer(Protocol):
     """Text to token ids, the leading ``bos`` included."""
 
     newline: tuple[int, ...]
+    vocabulary: int
 
     def encode(self, text: str) -> list[int]:
         """Return ``bos`` and the tokens of ``text``."""
@@ -32,6 +33,7 @@ class ByteTokenizer:
     """UTF-8 bytes shifted past the special tokens: for models of our own, needs no file."""
 
     newline: tuple[int, ...] = (BYTE_NEWLINE,)
+    vocabulary: int = BYTE_VOCABULARY
 
     def encode(self, text: str) -> list[int]:
         """Return ``bos`` and one token per byte."""

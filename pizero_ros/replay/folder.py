@@ -17,8 +17,12 @@ EPISODES = 'episodes'
 
 
 @contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path, mark_name: str = MARK) -> Iterator[None]:
     """Hold the folder of an evaluation; it is made if it is not there.
+
+    Args:
+        out: The folder.
+        mark_name: File that marks it as one of this kind.
 
     Raises:
         EnvironmentFault: It cannot be written, holds something else, or another run holds it.
@@ -26,7 +30,7 @@ def locked(out: Path) -> Iterator[None]:
     made = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if not (out / MARK).exists() and any(out.iterdir()):
+        if not (out / mark_name).exists() and any(out.iterdir()):
             raise EnvironmentFault.at(
                 out,
                 '',
@@ -34,7 +38,7 @@ def locked(out: Path) -> Iterator[None]:
                 expected='an empty one, or that of an earlier evaluation',
                 remedy='Name another one with --out.',
             )
-        mark = (out / MARK).open('w')
+        mark = (out / mark_name).open('w')
     except OSError as error:
         raise EnvironmentFault.at(
             out, '', found=error.strerror, expected='a folder that can be written'
@@ -54,7 +58,7 @@ def locked(out: Path) -> Iterator[None]:
             yield
         finally:
             # Nothing has come of it: wrong usage leaves no trace.
-            if [each.name for each in out.iterdir()] == [MARK]:
-                (out / MARK).unlink()
+            if [each.name for each in out.iterdir()] == [mark_name]:
+                (out / mark_name).unlink()
                 if made:
                     out.rmdir()

@@ -49,3 +49,21 @@ def require_demonstrable(seed: int) -> int:
             remedy='A policy must not be trained on what it is judged by.',
         )
     return seed
+
+
+def require_evaluable(seed: int) -> int:
+    """Return a seed by which a policy may be judged.
+
+    Raises:
+        DatasetError: If its scene may have been demonstrated, or there is none.
+    """
+    kept = SEEDS['evaluation']
+    if seed not in kept:
+        raise DatasetError.at(
+            'evaluation',
+            'seed',
+            found=f'{seed}, a scene that is not kept for evaluation',
+            expected=f'a seed from {kept.start} to {kept.stop - 1}',
+            remedy='A policy must not be judged by what it was trained on.',
+        )
+    return seed

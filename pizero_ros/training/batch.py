@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from pizero_ros.model.pi0 import Conditioning
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -29,22 +29,39 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on ``device``."""
-        seen = Conditioning(
-            images=self.seen.images.to(device),
-            tokens=self.seen.tokens.to(device),
-            state=self.seen.state.to(device),
-            camera_mask=_moved(self.seen.camera_mask, device),
-            token_mask=_moved(self.seen.token_mask, device),
-        )
         return self._replace(
-            seen=seen, actions=self.actions.to(device), valid=self.valid.to(device)
+            seen=moved(self.seen, device),
+            actions=self.actions.to(device),
+            valid=self.valid.to(device),
         )
+
+    def numbers(self) -> Mapping[str, torch.Tensor]:
+        """Return what has to be finite, by name, each [B, ...]."""
+        seen = self.seen
+        return {'state': seen.state, 'actions': self.actions, 'images': seen.images}
+
+
+class AnyBatch(Protocol):
+    """What the trainer knows of a batch, whatever is learned from it."""
+
+    @property
+    def samples(self) -> Sequence[str]:
+        """Name of each sample, for messages; may be empty."""
+        ...
+
+    def to(self, device: torch.device) -> AnyBatch:
+        """Return the batch with its tensors on ``device``."""
+        ...
+
+    def numbers(self) -> Mapping[str, torch.Tensor]:
+        """Return what has to be finite, by name, each [B, ...]."""
+        ...
 
 
 class BatchSource(Protocol):
     """Where batches come from; called by one thread at a time."""
 
-    def batch(self, step: int, rank: int, world: int) -> Batch:
+    def batch(self, step: int, rank: int, world: int) -> AnyBatch:
         """Return one process's part of a step's batch.
 
         A pure function of its arguments: a run that was killed asks for its steps again and has
@@ -59,5 +76,13 @@ class BatchSource(Protocol):
         ...
 
 
-def _moved(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:
-    return None if tensor is None else tensor.to(device)
+def moved(seen: Conditioning, device: torch.device) -> Conditioning:
+    """Return what a policy acts upon, on ``device``."""
+    cameras, words = seen.camera_mask, seen.token_mask
+    return Conditioning(
+        images=seen.images.to(device),
+        tokens=seen.tokens.to(device),
+        state=seen.state.to(device),
+        camera_mask=None if cameras is None else cameras.to(device),
+        token_mask=None if words is None else words.to(device),
+    )

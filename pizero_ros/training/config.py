@@ -11,6 +11,7 @@ Precision = Literal['float32', 'bfloat16']
 ActionMode = Literal['absolute', 'relative']
 Normalization = Literal['zscore', 'quantile']
 StatisticsFrom = Literal['data', 'run']
+Aim = Literal['flow', 'grounding']
 
 SCHEMA = 1
 
@@ -45,7 +46,7 @@ class DataConfig:
     """What is learned from.
 
     Attributes:
-        sources: Recordings; at least one.
+        sources: Recordings; at least one, but where scenes are looked at.
         weight_exponent: A task-robot pair of n samples weighs n to this power (π0 paper: 0.43).
         validation_share: Share of the episodes that is held out, from 0 to below 1.
         actions: Whether arm actions are relative to the observed state.
@@ -68,6 +69,27 @@ class DataConfig:
     still: tuple[str, ...] = ()
     statistics: StatisticsFrom = 'data'
     cache: Path = Path('.cache/training')
+
+
+@dataclass(frozen=True)
+class GroundingConfig:
+    """Pictures of simulated scenes, and the question where the object is that is meant.
+
+    Attributes:
+        robots: Simulated robots: shipped names or files.
+        scenes: Scenes of each robot to learn from.
+        held_out: Scenes of each robot that are only looked at; their seeds come behind.
+        seed: Seed of the first scene.
+        picture: Side of the rendered pictures, px.
+        bins: Places that are told apart along each side of a picture.
+    """
+
+    robots: tuple[str, ...]
+    scenes: int
+    held_out: int
+    seed: int
+    picture: int
+    bins: int
 
 
 @dataclass(frozen=True)
@@ -128,12 +150,15 @@ class TrainingConfig:
     """A whole run.
 
     Attributes:
-        data: What is learned from.
+        objective: What is learned: to act, or where things are.
+        data: What is learned from; of ``grounding`` only slots, tokenizer and cache count.
+        grounding: The scenes of that objective, else None.
         model: What learns.
         optimizer: How.
         out: Folder of the run.
         steps: Optimizer steps of the whole run.
         batch: Samples a step, over all processes.
+        draws: Noisy chunks of each sample, for which its pictures and prompt are computed once.
         seed: Of everything that chance decides.
         precision: Of the forward and backward pass; weights and optimizer are float32.
         ema: Decay of the averaged weights, which are those that are exported; 0 is none.
@@ -148,12 +173,15 @@ class TrainingConfig:
             place, so a run that shall be repeated bit by bit fixes it.
     """
 
+    objective: Aim
     data: DataConfig
+    grounding: GroundingConfig | None
     model: ModelConfig
     optimizer: OptimizerConfig
     out: Path
     steps: int
     batch: int
+    draws: int
     seed: int
     precision: Precision
     ema: float
@@ -168,7 +196,7 @@ class TrainingConfig:
     def identity(self) -> dict[str, Any]:
         """Give all that decides what the run computes, as plain values: its curve's identity.
 
-        Where things lie and how often they are saved decides nothing; what recordings and
+        Where things lie and how often they are saved decides nothing; what recordings, robots and
         architecture hold does, and is for the caller to add.
         """
         values = asdict(self)
@@ -177,6 +205,8 @@ class TrainingConfig:
         del values['data']['cache'], values['model']['architecture']
         for source in values['data']['sources']:
             del source['path']
+        if values['grounding'] is not None:
+            del values['grounding']['robots']
         plain: dict[str, Any] = _plain(values)
         return plain
 

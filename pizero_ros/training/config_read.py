@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pizero_ros.errors import TrainingConfigError
+from pizero_ros.sim.seeds import SEEDS
 from pizero_ros.strict_yaml import read_yaml
 from pizero_ros.training.config import (
     SCHEMA,
     DataConfig,
+    GroundingConfig,
     LoraConfig,
     ModelConfig,
     OptimizerConfig,
@@ -19,8 +21,18 @@ from pizero_ros.training.config import (
 
 if TYPE_CHECKING:
     from pizero_ros.strict_yaml import Fields
-    from pizero_ros.training.config import Init, StatisticsFrom
+    from pizero_ros.training.config import Aim, Init, StatisticsFrom
 
+_OF_RECORDINGS = (
+    'sources',
+    'weight_exponent',
+    'validation_share',
+    'actions',
+    'normalization',
+    'still',
+    'statistics',
+)
+_CACHE = '.cache/training'
 _LORA_TARGETS = ('*.q_proj.weight', '*.k_proj.weight', '*.v_proj.weight', '*.o_proj.weight')
 
 
@@ -40,20 +52,30 @@ def read_config(path: str | Path) -> TrainingConfig:
     """
     fields = read_yaml(Path(path), TrainingConfigError)
     fields.choice('schema', (SCHEMA,))
+    objective: Aim = fields.choice('objective', ('flow', 'grounding'), 'flow')
     model = _model(fields.mapping('model'))
-    data = _data(fields.mapping('data'), model.init)
+    if objective == 'flow':
+        _refuse(fields, 'objective: grounding', 'grounding')
+        data, grounding = _data(fields.mapping('data'), model.init), None
+    else:
+        _refuse(fields, 'objective: flow', 'draws', 'rtc', 'learn_repeated')
+        data = _slots_and_words(fields.mapping('data', required=False))
+        grounding = _grounding(fields.mapping('grounding'))
     steps = fields.integer('steps', minimum=1)
     optimizer = _optimizer(fields.mapping('optimizer', required=False), steps)
     rtc = fields.mapping('rtc', required=False)
     validation = fields.mapping('validation', required=False)
     save = fields.mapping('save', required=False)
     config = TrainingConfig(
+        objective=objective,
         data=data,
+        grounding=grounding,
         model=model,
         optimizer=optimizer,
         out=Path(fields.text('out')),
         steps=steps,
         batch=fields.integer('batch', 32, minimum=1),
+        draws=fields.integer('draws', 1, minimum=1),
         seed=fields.integer('seed', 0, minimum=0),
         precision=fields.choice('precision', ('float32', 'bfloat16'), 'float32'),
         ema=_below_one(fields, 'ema', 0.99),
@@ -82,21 +104,75 @@ def _data(fields: Fields, init: Init) -> DataConfig:
         )
         for each in fields.mappings('sources')
     )
-    slots = None if fields.blank('slots') else fields.texts('slots')
-    if slots is not None and (not slots or len(set(slots)) != len(slots)):
-        fields.report('slots', found=list(slots), expected='camera slots, each once')
     return DataConfig(
         sources=sources,
         weight_exponent=fields.number('weight_exponent', 0.43, minimum=0.0, maximum=1.0),
         validation_share=_below_one(fields, 'validation_share', 0.05),
         actions=fields.choice('actions', ('absolute', 'relative')),
         normalization=fields.choice('normalization', ('zscore', 'quantile'), 'zscore'),
-        slots=slots,
-        tokenizer=None if fields.blank('tokenizer') else Path(fields.text('tokenizer')),
+        slots=_slots(fields),
+        tokenizer=_path(fields, 'tokenizer'),
         still=() if fields.blank('still') else fields.texts('still'),
         statistics=_statistics_from(fields, init),
-        cache=Path(fields.text('cache', '.cache/training')),
+        cache=Path(fields.text('cache', _CACHE)),
     )
+
+
+def _slots_and_words(fields: Fields) -> DataConfig:
+    """Read what of the data counts where no recordings are learned from."""
+    _refuse(fields, 'objective: flow', *_OF_RECORDINGS)
+    return DataConfig(
+        sources=(),
+        weight_exponent=0.0,
+        validation_share=0.0,
+        actions='absolute',
+        normalization='zscore',
+        slots=_slots(fields),
+        tokenizer=_path(fields, 'tokenizer'),
+        cache=Path(fields.text('cache', _CACHE)),
+    )
+
+
+def _grounding(fields: Fields) -> GroundingConfig:
+    robots = fields.texts('robots')
+    if not robots or len(set(robots)) != len(robots):
+        fields.report('robots', found=list(robots), expected='simulated robots, each once')
+    config = GroundingConfig(
+        robots=robots,
+        scenes=fields.integer('scenes', minimum=1),
+        held_out=fields.integer('held_out', 200, minimum=0),
+        seed=fields.integer('seed', minimum=0),
+        picture=fields.integer('picture', 224, minimum=16),
+        bins=fields.integer('bins', 32, minimum=2),
+    )
+    end = config.seed + config.scenes + config.held_out
+    if end > SEEDS['train'].stop:
+        fields.report(
+            'seed',
+            found=f'{config.seed}, and scenes up to {end - 1}',
+            expected=f'scenes up to {SEEDS["train"].stop - 1}',
+            remedy='Scenes behind these are kept for evaluation.',
+        )
+    return config
+
+
+def _refuse(fields: Fields, where: str, *keys: str) -> None:
+    """Report keys that say nothing here: whoever wrote them meant something."""
+    for key in keys:
+        if fields.has(key):
+            fields.report(key, found='a setting', expected=f'none: it is for `{where}`')
+            fields.skip(key)
+
+
+def _slots(fields: Fields) -> tuple[str, ...] | None:
+    slots = None if fields.blank('slots') else fields.texts('slots')
+    if slots is not None and (not slots or len(set(slots)) != len(slots)):
+        fields.report('slots', found=list(slots), expected='camera slots, each once')
+    return slots
+
+
+def _path(fields: Fields, key: str) -> Path | None:
+    return None if fields.blank(key) else Path(fields.text(key))
 
 
 def _statistics_from(fields: Fields, init: Init) -> StatisticsFrom:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pizero_ros.training.saved import replace_text
 
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 
 LOSS, VALIDATION, PICTURE, TENSORBOARD = 'loss.csv', 'validation.csv', 'curves.png', 'tensorboard'
 _SMOOTHING = 0.98
+
+
+class Look(NamedTuple):
+    """What held-out samples showed.
+
+    Attributes:
+        loss: Their loss.
+        measures: Share of hits of each of the objective's measures; NaN where there was no case.
+    """
+
+    loss: float
+    measures: tuple[float, ...] = ()
 
 
 class Table:
@@ -66,17 +78,23 @@ class Table:
 class Curves:
     """All curves of one run."""
 
-    def __init__(self, folder: RunFolder, steps: int) -> None:
+    def __init__(
+        self, folder: RunFolder, steps: int, loss_name: str, measures: tuple[str, ...] = ()
+    ) -> None:
         """Take up the curves.
 
         Args:
             folder: The run.
             steps: Optimizer steps done: later rows come from a run that was killed.
+            loss_name: Of what is made small.
+            measures: Names of what held-out samples are judged by besides it.
         """
         self._folder = folder
+        self._loss_name = loss_name
+        self._measures = measures
         self.loss = Table(folder, LOSS, ('loss', 'learning_rate', 'gradient_norm'), steps)
-        # A look at the held-out episodes belongs to the steps done before it.
-        self.validation = Table(folder, VALIDATION, ('loss',), steps + 1)
+        # A look at held-out samples belongs to the steps done before it.
+        self.validation = Table(folder, VALIDATION, ('loss', *measures), steps + 1)
         self._board = _tensorboard(folder.path / TENSORBOARD, steps)
 
     def step(self, step: int, loss: float, rate: float, norm: float) -> None:
@@ -84,10 +102,12 @@ class Curves:
         self.loss.add(step, loss, rate, norm)
         self._tell({'loss/train': loss, 'learning_rate': rate, 'gradient_norm': norm}, step)
 
-    def look(self, steps: int, loss: float) -> None:
-        """Record the loss on held-out episodes after so many steps."""
-        self.validation.add(steps, loss)
-        self._tell({'loss/validation': loss}, steps)
+    def look(self, steps: int, look: Look) -> None:
+        """Record what held-out samples showed after so many steps."""
+        self.validation.add(steps, look.loss, *look.measures)
+        named = zip(self._measures, look.measures, strict=True)
+        values = {f'validation/{name}': value for name, value in named}
+        self._tell({'loss/validation': look.loss, **values}, steps)
 
     def draw(self) -> None:
         """Draw the picture anew.
@@ -97,7 +117,8 @@ class Curves:
         """
         path = self._folder.path / PICTURE
         with self._folder.writing(path):
-            _draw(path, self.loss.rows, self.validation.rows)
+            rows = self.loss.rows, self.validation.rows
+            _draw(path, *rows, self._loss_name, self._measures)
 
     def close(self) -> None:
         """Close all files."""
@@ -140,7 +161,11 @@ def _tensorboard(folder: Path, steps: int) -> Any:
 
 
 def _draw(
-    path: Path, loss: Sequence[tuple[float, ...]], validation: Sequence[tuple[float, ...]]
+    path: Path,
+    loss: Sequence[tuple[float, ...]],
+    validation: Sequence[tuple[float, ...]],
+    loss_name: str,
+    measures: Sequence[str],
 ) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -154,10 +179,17 @@ def _draw(
     if validation:
         looks = [row[0] for row in validation]
         axes.plot(looks, [row[1] for row in validation], 'o-', color='C1', label='held out')
-    axes.set(xlabel='optimizer step', ylabel='flow-matching loss')
+    axes.set(xlabel='optimizer step', ylabel=loss_name)
     if loss and min(row[1] for row in loss) > 0:
         axes.set_yscale('log')
     axes.grid(alpha=0.3)
+    if validation and measures:
+        shares = axes.twinx()
+        shares.set(ylabel='share of held-out cases', ylim=(0, 1))
+        for number, name in enumerate(measures):
+            values = [row[2 + number] for row in validation]
+            shares.plot(looks, values, 's--', color=f'C{2 + number}', label=name)
+        shares.legend(loc='center right')
     axes.legend()
     new = path.with_name(f'.{path.name}.new')
     figure.savefig(new, format='png', dpi=120)

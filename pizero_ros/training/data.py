@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.model.architecture import Architecture
     from pizero_ros.processing.spec import RobotSemantics, TokenizerKind
-    from pizero_ros.training.config import DataConfig
+    from pizero_ros.training.config import DataConfig, TrainingConfig
     from pizero_ros.training.sources import Pairs
     from pizero_ros.training.statistics import Still
 
@@ -56,6 +56,28 @@ class TrainingData:
     still: tuple[Still, ...]
     identity: str
     _collate: Collator
+
+    @property
+    def semantics(self) -> dict[str, RobotSemantics]:
+        """Robot → what its values mean to the policy."""
+        return {name: meant for name, (_, meant) in self.robots.items()}
+
+    def batches(self, config: TrainingConfig, *, ahead: int = 0) -> ExamplesSource:
+        """Return batches to learn from."""
+        exponent = config.data.weight_exponent
+        return self.source(config.batch, config.seed, exponent, ahead=ahead)
+
+    def held_out_batches(self, config: TrainingConfig) -> ExamplesSource | None:
+        """Return batches of held-out demonstrations, None where there are none."""
+        return self.validation(config.batch, config.seed, config.data.weight_exponent)
+
+    def summary(self) -> tuple[list[dict[str, Any]], int]:
+        """Say what there is to learn from, and how many demonstrations are held out."""
+        learn = [
+            {'name': pair.name, 'episodes': len(pair.episodes), 'samples': len(pair)}
+            for pair in self.learn
+        ]
+        return learn, sum(len(pair.episodes) for pair in self.held_out)
 
     def source(
         self, batch_size: int, seed: int, exponent: float, *, ahead: int = 0
@@ -114,7 +136,10 @@ def prepare(
     """
     known = known or {}
     robots = load_robots(config)
-    model = model or model_spec(config, architecture, robots.values())
+    if model is None:
+        model = model_spec(config, architecture, robots.values())
+    else:
+        _check_rules(config, model)
     pairs = read_sources(config, robots, model, cache, progress=progress, tell=tell)
     learn, held_out = _split(pairs, config.validation_share, seed)
     meant: dict[str, tuple[Embodiment, RobotSemantics]] = {}
@@ -169,16 +194,7 @@ def model_spec(
     used = dict.fromkeys(camera.slot for robot in robots for camera in robot.cameras)
     ordered = [slot for slot in CANONICAL_SLOTS if slot in used]
     ordered += [slot for slot in used if slot not in CANONICAL_SLOTS]
-    kind: TokenizerKind = 'bytes'
-    if config.tokenizer is not None:
-        if config.tokenizer.suffix not in _TOKENIZERS:
-            raise DatasetError.at(
-                config.tokenizer,
-                'tokenizer',
-                found=config.tokenizer.suffix or 'no suffix',
-                expected=f'a file that ends in {" or ".join(_TOKENIZERS)}',
-            )
-        kind = _TOKENIZERS[config.tokenizer.suffix]
+    kind = _tokenizer_kind(config)
     size = architecture.vision.image_size
     return ModelSpec(
         slots=config.slots or tuple(ordered),
@@ -191,6 +207,38 @@ def model_spec(
         steps=_EULER_STEPS,
         vocabulary=architecture.vocabulary,
     )
+
+
+def _tokenizer_kind(config: DataConfig) -> TokenizerKind:
+    if config.tokenizer is None:
+        return 'bytes'
+    if config.tokenizer.suffix not in _TOKENIZERS:
+        raise DatasetError.at(
+            config.tokenizer,
+            'tokenizer',
+            found=config.tokenizer.suffix or 'no suffix',
+            expected=f'a file that ends in {" or ".join(_TOKENIZERS)}',
+        )
+    return _TOKENIZERS[config.tokenizer.suffix]
+
+
+def _check_rules(config: DataConfig, model: ModelSpec) -> None:
+    """Refuse input rules that are not those of the policy that is trained further."""
+    if config.slots not in (None, model.slots):
+        raise DatasetError.at(
+            'data',
+            'slots',
+            found=', '.join(config.slots or ()),
+            expected=f'{", ".join(model.slots)}, as in the run before, or nothing',
+        )
+    kind = _tokenizer_kind(config)
+    if kind != model.prompt.tokenizer:
+        raise DatasetError.at(
+            'data',
+            'tokenizer',
+            found=kind,
+            expected=f'{model.prompt.tokenizer}, as in the run before',
+        )
 
 
 def _split(

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pizero_ros.errors import PizeroError
-    from pizero_ros.training.batch import Batch
-    from pizero_ros.training.flow import Terms
+    from pizero_ros.training.batch import AnyBatch
+    from pizero_ros.training.objective import Terms
 
 _MANY = 8
 
 
-def describe_fault(batch: Batch, terms: Terms) -> list[str]:
+def describe_fault(batch: AnyBatch, terms: Terms) -> list[str]:
     """Name the samples that are at fault.
 
     Args:
@@ -31,8 +31,7 @@ def describe_fault(batch: Batch, terms: Terms) -> list[str]:
         long as it is not all of them.
     """
     faults = []
-    parts = {'state': batch.seen.state, 'actions': batch.actions, 'images': batch.seen.images}
-    for name, tensor in parts.items():
+    for name, tensor in batch.numbers().items():
         wrong = ~torch.isfinite(tensor.flatten(1)).all(dim=1)
         faults += [f'{_name(batch, i)} has {name} that are not finite' for i in _where(wrong)]
     if not faults:
@@ -84,5 +83,5 @@ def _where(wrong: torch.Tensor) -> list[int]:
     return [int(i) for i in wrong.nonzero().flatten()]
 
 
-def _name(batch: Batch, number: int) -> str:
+def _name(batch: AnyBatch, number: int) -> str:
     return batch.samples[number] if number < len(batch.samples) else f'sample {number}'

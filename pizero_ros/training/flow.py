@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+
+from pizero_ros.training.objective import Objective, Terms
+from pizero_ros.training.trainable import unreached
 
 if TYPE_CHECKING:
     from pizero_ros.model.pi0 import Pi0
@@ -22,12 +24,12 @@ _NOISE, _TIME, _DELAY = range(3)
 
 
 class Draw(NamedTuple):
-    """What chance decides of one step.
+    """What chance decides of one step: K noisy chunks of each of B samples, side by side.
 
     Attributes:
-        noise: float32 [B, H, A], standard normal, padded values included.
-        t: float32 [B, H], flow time of each action; 1 is noise, 0 the action.
-        learn: bool [B, H], False at actions that are given clean.
+        noise: float32 [B * K, H, A], standard normal, padded values included.
+        t: float32 [B * K, H], flow time of each action; 1 is noise, 0 the action.
+        learn: bool [B * K, H], False at actions that are given clean.
     """
 
     noise: torch.Tensor
@@ -37,18 +39,6 @@ class Draw(NamedTuple):
     def to(self, device: torch.device) -> Draw:
         """Return the draw on ``device``."""
         return Draw(*(each.to(device) for each in self))
-
-
-class Terms(NamedTuple):
-    """The loss before it is averaged.
-
-    Attributes:
-        sums: float32 [B], squared errors of a sample, added up.
-        counts: float32 [B], number of values in each sum.
-    """
-
-    sums: torch.Tensor
-    counts: torch.Tensor
 
 
 def flow_times(count: int, generator: torch.Generator) -> torch.Tensor:
@@ -68,7 +58,11 @@ def flow_times(count: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def draw_flow(
-    seed: tuple[int, ...], shape: tuple[int, int, int], part: slice, max_delay: int = 0
+    seed: tuple[int, ...],
+    shape: tuple[int, int, int],
+    part: slice,
+    max_delay: int = 0,
+    draws: int = 1,
 ) -> Draw:
     """Draw what one process needs of a batch.
 
@@ -82,34 +76,57 @@ def draw_flow(
         part: Samples of this process.
         max_delay: Training-time real-time chunking (pi0.md section 5.3): the first d actions are
             given clean, d uniform from 0 to this; 0 is plain flow matching.
+        draws: Noisy chunks K of each sample, every one with a time and clean actions of its own.
 
     Returns:
         The draw for ``part``, on the CPU.
     """
-    total, horizon, _ = shape
-    noise = torch.randn(shape, generator=_generator(seed, _NOISE))[part]
-    times = flow_times(total, _generator(seed, _TIME))[part, None].expand(-1, horizon)
-    delays = torch.randint(max_delay + 1, (total, 1), generator=_generator(seed, _DELAY))[part]
+    samples, horizon, width = shape
+    total = samples * draws
+    start, stop, _ = part.indices(samples)
+    rows = slice(start * draws, stop * draws)
+    noise = torch.randn((total, horizon, width), generator=_generator(seed, _NOISE))[rows]
+    times = flow_times(total, _generator(seed, _TIME))[rows, None].expand(-1, horizon)
+    delays = torch.randint(max_delay + 1, (total, 1), generator=_generator(seed, _DELAY))[rows]
     learn = torch.arange(horizon)[None] >= delays
     return Draw(noise, torch.where(learn, times, 0.0), learn)
 
 
-class FlowMatching(nn.Module):
-    """A policy with its loss: what DDP and FSDP wrap, and what an optimizer step runs."""
+class FlowMatching(Objective):
+    """A policy that learns to act: the ``Objective`` of recordings."""
 
-    def __init__(self, policy: Pi0, *, learn_repeated: bool) -> None:
+    loss_name = 'flow-matching loss'
+
+    def __init__(
+        self, policy: Pi0, *, learn_repeated: bool, max_delay: int = 0, draws: int = 1
+    ) -> None:
         """Wrap a policy.
 
         Args:
             policy: The policy.
             learn_repeated: Whether actions that repeat the last one of a recording count, as in
                 openpi. A policy that has seen them stays where the demonstration ended.
+            max_delay: Longest clean prefix while it learns; see ``draw_flow``.
+            draws: Noisy chunks of each sample while it learns.
         """
-        super().__init__()
-        self.policy = policy
+        super().__init__(policy)
         self._learn_repeated = learn_repeated
+        self._learnt_with = max_delay, draws
 
-    def forward(self, batch: Batch, draw: Draw) -> Terms:
+    def unreached(self) -> set[str]:
+        """Name the weights on which no action depends."""
+        return unreached(self.policy)
+
+    def draw(
+        self, batch: Batch, seed: tuple[int, ...], rank: int, world: int, *, learning: bool
+    ) -> Draw:
+        """Draw noise and times; held-out samples get one whole chunk of noise each."""
+        count, horizon, width = batch.actions.shape
+        part = slice(rank * count, (rank + 1) * count)
+        how = self._learnt_with if learning else (0, 1)
+        return draw_flow(seed, (count * world, horizon, width), part, *how)
+
+    def forward(self, batch: Batch, draw: Draw, *, judged: bool = False) -> Terms:
         """Compute the loss of each sample.
 
         Values that pad the action vector count like the others, as in openpi: the policy learns
@@ -117,16 +134,35 @@ class FlowMatching(nn.Module):
 
         Args:
             batch: Samples on the policy's device.
-            draw: Noise and times of those samples, on the same device.
+            draw: Noise and times of those samples, on the CPU or the same device.
+            judged: There are no measures but the loss.
 
         Returns:
             Sums and counts per sample; their quotient over a batch is the loss.
         """
-        losses = self.policy.losses(batch.seen, batch.actions, draw.noise, draw.t)
-        learn = draw.learn if self._learn_repeated else draw.learn & batch.valid
+        draw = draw.to(batch.actions.device)
+        losses = self._losses(batch, draw)
+        valid = batch.valid.repeat_interleave(len(losses) // len(batch.valid), dim=0)
+        learn = draw.learn if self._learn_repeated else draw.learn & valid
         counted = learn[..., None].expand_as(losses)
-        sums = torch.where(counted, losses, 0.0).sum(dim=(1, 2))
-        return Terms(sums, counted.sum(dim=(1, 2)).to(sums.dtype))
+        squares = torch.where(counted, losses, 0.0)
+        sums, counts = (
+            each.reshape(len(batch.valid), -1).sum(dim=1) for each in (squares, counted)
+        )
+        return Terms(sums, counts.to(sums.dtype))
+
+    def _losses(self, batch: Batch, draw: Draw) -> torch.Tensor:
+        """Compute the loss of each value, [B * K, H, A]; what is seen is computed once."""
+        draws = len(draw.t) // len(batch.actions)
+        if draws == 1:
+            return self.policy.losses(batch.seen, batch.actions, draw.noise, draw.t)
+        cache = self.policy.observe(batch.seen)
+        if cache.valid is not None:
+            cache = cache._replace(valid=cache.valid.repeat_interleave(draws, dim=0))
+        actions = batch.actions.repeat_interleave(draws, dim=0)
+        share = draw.t[..., None]
+        x_t = share * draw.noise + (1.0 - share) * actions
+        return (draw.noise - actions - self.policy.denoise(cache, x_t, draw.t)).square()
 
 
 def _generator(seed: tuple[int, ...], stream: int) -> torch.Generator:

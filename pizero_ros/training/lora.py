@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional
 
 from pizero_ros.errors import TrainingConfigError
-from pizero_ros.training.trainable import matching, unreached
+from pizero_ros.training.trainable import matching
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from pizero_ros.model.pi0 import Pi0
     from pizero_ros.training.config import LoraConfig
@@ -51,20 +51,21 @@ class LowRankLinear(nn.Linear):
         return out + self.scale * update
 
 
-def add_lora(policy: Pi0, config: LoraConfig, seed: int) -> None:
+def add_lora(policy: Pi0, config: LoraConfig, seed: int, dead: Collection[str]) -> None:
     """Put low-rank updates beside the matrices that the configuration names, and freeze the rest.
 
     Args:
         policy: The policy, whole and on the CPU; what learns in it besides stays as it is.
         config: Rank, scale and matrices.
         seed: Of the run.
+        dead: Names of weights that the loss does not depend on; they get no update.
 
     Raises:
         TrainingConfigError: A pattern fits nothing, or something that is no linear layer.
     """
     where = 'model.lora.targets'
     targets = matching(dict(policy.named_parameters()), config.targets, where)
-    targets -= unreached(policy)
+    targets -= set(dead)
     for number, name in enumerate(sorted(targets)):
         path, _, kind = name.rpartition('.')
         layer = policy.get_submodule(path)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.observation.cameras import Decode
     from pizero_ros.observation.observation import Frame
@@ -127,6 +129,13 @@ def write_samples(
     return episode
 
 
+def model_picture(resize: ResizeWithPad, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return a picture uint8 [H, W, 3] in the model's size, in whole grey levels."""
+    image = resize(rgb).transpose(1, 2, 0)
+    levels: npt.NDArray[np.uint8] = np.rint((image + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    return levels
+
+
 class _Pass:
     """One reading of a demonstration's messages."""
 
@@ -189,9 +198,7 @@ class _Pass:
         known = self._kept.get(slot)
         if known is not None and known[0] is frame:
             return known[1]
-        image = self._resize(frame.rgb()).transpose(1, 2, 0)
-        levels = np.rint((image + 1) * 127.5).clip(0, 255).astype(np.uint8)
-        number = self._writer.picture(slot, levels)
+        number = self._writer.picture(slot, model_picture(self._resize, frame.rgb()))
         self._kept[slot] = frame, number
         return number
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
 from typing import TYPE_CHECKING
 
+from pizero_ros.training.ahead import Ahead
 from pizero_ros.training.mixture import EXPONENT, Mixture
 
 if TYPE_CHECKING:
@@ -55,10 +53,7 @@ class ExamplesSource:
         )
         self._pairs = tuple(pairs)
         self._collate = collate
-        self._ahead = ahead
-        self._worker = ThreadPoolExecutor(1, 'batches') if ahead else None
-        self._coming: OrderedDict[tuple[int, int, int], Future[Batch]] = OrderedDict()
-        self._lock = Lock()
+        self._batches = Ahead(self._make, ahead)
 
     def __enter__(self) -> ExamplesSource:
         return self
@@ -68,8 +63,7 @@ class ExamplesSource:
 
     def close(self) -> None:
         """End the thread; batches that nobody asked for are dropped."""
-        if self._worker is not None:
-            self._worker.shutdown(cancel_futures=True)
+        self._batches.close()
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         """Return what process ``rank`` of ``world`` learns from in a step, from 0.
@@ -78,17 +72,7 @@ class ExamplesSource:
             DatasetError: If a sample cannot be read, or the batch cannot be shared equally.
             PromptError: If a prompt cannot become tokens.
         """
-        if self._worker is None:
-            return self._make(step, rank, world)
-        with self._lock:
-            wanted = [(step + more, rank, world) for more in range(self._ahead + 1)]
-            for key in [key for key in self._coming if key not in wanted]:
-                self._coming.pop(key).cancel()
-            for key in wanted:
-                if key not in self._coming:
-                    self._coming[key] = self._worker.submit(self._make, *key)
-            coming = self._coming.pop(wanted[0])
-        return coming.result()
+        return self._batches(step, rank, world)
 
     def _make(self, step: int, rank: int, world: int) -> Batch:
         picks = self.mixture.picks(step, rank, world)

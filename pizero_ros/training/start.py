@@ -1,4 +1,4 @@
-"""The policy with which a run begins."""
+"""The policy with which a run begins, and what it is to learn."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pizero_ros.checkpoints.checkpoint import open_checkpoint
 from pizero_ros.errors import TrainingConfigError, TrainingError
 from pizero_ros.model.architecture import architecture_path, read_architecture
 from pizero_ros.model.pi0 import Pi0
+from pizero_ros.training.flow import FlowMatching
+from pizero_ros.training.grounding import Grounding
 from pizero_ros.training.saved import latest_checkpoint
 from pizero_ros.training.snapshot import ARCHITECTURE
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pizero_ros.model.architecture import Architecture
-    from pizero_ros.training.config import ModelConfig
+    from pizero_ros.training.config import ModelConfig, TrainingConfig
+    from pizero_ros.training.objective import Objective
 
 
 def source_checkpoint(config: ModelConfig) -> Path | None:
@@ -67,6 +70,18 @@ def first_policy(
         _check_equal(read_architecture(sizes), architecture, checkpoint)
     opened = open_checkpoint(checkpoint, architecture, actions=False, on_bytes=on_bytes)
     return opened.model()
+
+
+def objective_of(config: TrainingConfig, policy: Pi0) -> Objective:
+    """Return what a run makes small, around its policy."""
+    if config.grounding is not None:
+        return Grounding(policy, config.grounding.bins)
+    return FlowMatching(
+        policy,
+        learn_repeated=config.learn_repeated,
+        max_delay=config.rtc_max_delay,
+        draws=config.draws,
+    )
 
 
 def _check_equal(found: Architecture, expected: Architecture, checkpoint: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which weights learn: all that reach an action, less what the configuration freezes."""
+"""Which weights learn: all that reach what is learned, less what the configuration freezes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pizero_ros.errors import TrainingConfigError
 from pizero_ros.strict_yaml import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from torch import nn
 
@@ -19,18 +19,19 @@ _FREEZE = 'model.freeze'
 _LANGUAGE = 'paligemma_with_expert.paligemma.model.language_model.'
 
 
-def choose_trainable(policy: Pi0, freeze: Sequence[str]) -> None:
+def choose_trainable(policy: Pi0, freeze: Sequence[str], dead: Collection[str]) -> None:
     """Set ``requires_grad`` of every weight.
 
     Args:
         policy: The policy.
         freeze: Patterns of names that do not learn, as a shell's.
+        dead: Names of weights that the loss does not depend on.
 
     Raises:
         TrainingConfigError: A pattern fits no weight.
     """
     frozen = matching(dict(policy.named_parameters()), freeze, _FREEZE)
-    frozen |= unreached(policy)
+    frozen |= set(dead)
     for name, parameter in policy.named_parameters():
         parameter.requires_grad_(name not in frozen)
 
@@ -70,6 +71,12 @@ def unreached(policy: Pi0) -> set[str]:
         for name, _ in policy.named_parameters()
         if name.startswith((*dead, f'{_LANGUAGE}norm.'))
     }
+
+
+def unanswering(policy: Pi0) -> set[str]:
+    """Name the weights that no answer depends on: the expert, and what serves only it."""
+    vlm = 'paligemma_with_expert.paligemma.'
+    return {name for name, _ in policy.named_parameters() if not name.startswith(vlm)}
 
 
 def learning(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -1,4 +1,4 @@
-"""The training loop: a step, a look at held-out episodes, a checkpoint; exact when it goes on."""
+"""The training loop: a step, a look at held-out samples, a checkpoint; exact when it goes on."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch.nn.utils import clip_grad_norm_
 
 from pizero_ros.errors import TrainingError
 from pizero_ros.training.average import Average
-from pizero_ros.training.curves import Curves
+from pizero_ros.training.curves import Curves, Look
 from pizero_ros.training.faults import describe_fault, in_memory, not_finite
-from pizero_ros.training.flow import FlowMatching, draw_flow
 from pizero_ros.training.lora import add_lora
 from pizero_ros.training.precision import computing, keep_heads_in_float32, repeatable
 from pizero_ros.training.schedule import learning_rate
 from pizero_ros.training.snapshot import Snapshot, restore
+from pizero_ros.training.start import objective_of
 from pizero_ros.training.trainable import choose_trainable, learning
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pizero_ros.model.pi0 import Pi0
-    from pizero_ros.training.batch import Batch, BatchSource
+    from pizero_ros.training.batch import AnyBatch, BatchSource
     from pizero_ros.training.config import TrainingConfig
     from pizero_ros.training.distributed import Team
-    from pizero_ros.training.flow import Draw, Terms
+    from pizero_ros.training.objective import Terms
     from pizero_ros.training.saved import RunFolder
 
 _TRAINING, _VALIDATION = 0, 1
@@ -43,7 +43,8 @@ class Outcome:
     Attributes:
         steps: Optimizer steps done in all.
         loss: Of the last step; None where none was made.
-        validation: Loss of the last look at held-out episodes, with the averaged weights.
+        validation: Loss of the last look at held-out samples, with the averaged weights.
+        measures: What else that look showed, by name.
         checkpoint: The newest checkpoint.
         stopped: Whether it was asked to stop before its end.
     """
@@ -51,6 +52,7 @@ class Outcome:
     steps: int
     loss: float | None
     validation: float | None
+    measures: Mapping[str, float]
     checkpoint: Path | None
     stopped: bool
 
@@ -75,7 +77,7 @@ class Trainer:
             policy: At its start, float32, on the CPU, the same in every process.
             source: Training batches of ``config.batch`` samples over all processes.
             team: The processes.
-            validation: Batches of held-out episodes, by number of the batch.
+            validation: Batches of held-out samples, by number of the batch.
             attachments: Files that each checkpoint gets beside its weights: path → content.
 
         Raises:
@@ -87,14 +89,15 @@ class Trainer:
         self._source, self._validation = source, validation
         self._team = team
         self._attachments = attachments or {}
-        choose_trainable(policy, config.model.freeze)
+        objective = objective_of(config, policy)
+        dead = objective.unreached()
+        choose_trainable(policy, config.model.freeze, dead)
         if config.model.lora is not None:
-            add_lora(policy, config.model.lora, config.seed)
+            add_lora(policy, config.model.lora, config.seed, dead)
         if config.precision == 'bfloat16':
             keep_heads_in_float32(policy, team.device)
-        flow = FlowMatching(policy, learn_repeated=config.learn_repeated).to(team.device)
-        self._flow = team.shard(flow.train())
-        self.policy = self._flow.policy
+        self._objective = team.shard(objective.to(team.device).train())
+        self.policy = self._objective.policy
         self._learning = learning(self.policy)
         self._average = Average(self._learning, config.ema)
         settings = config.optimizer
@@ -141,7 +144,9 @@ class Trainer:
         done = 0
         if latest is not None:
             done = restore(latest, self.policy, self._average, self._optimizer)
-        curves = Curves(folder, done) if self._team.rank == 0 else None
+        curves = None
+        if self._team.rank == 0:
+            curves = Curves(folder, done, self._objective.loss_name, self._objective.measures)
         loss = looked = None
         saved, stopped = done, False
         with repeatable(self._team.device, config.threads), in_memory(config.batch):
@@ -166,7 +171,10 @@ class Trainer:
                 if curves:
                     curves.close()
         latest = folder.latest if saved else None
-        return Outcome(done, loss, looked, latest, stopped)
+        if looked is None:
+            return Outcome(done, loss, None, {}, latest, stopped)
+        measures = dict(zip(self._objective.measures, looked.measures, strict=True))
+        return Outcome(done, loss, looked.loss, measures, latest, stopped)
 
     def rehearse(self) -> float:
         """Return the loss of the first batch, forward and backward, without learning from it.
@@ -180,21 +188,25 @@ class Trainer:
         return loss
 
     @torch.no_grad()
-    def validate(self) -> float:
-        """Return the loss on the held-out episodes, with the averaged weights."""
+    def validate(self) -> Look:
+        """Return what held-out samples show of the averaged weights."""
         if self._validation is None:
-            msg = 'no held-out episodes'
+            msg = 'no held-out samples'
             raise ValueError(msg)
         team = self._team
-        totals = torch.zeros(2, dtype=torch.float64, device=team.device)
+        measures = len(self._objective.measures)
+        totals = torch.zeros(2 + 2 * measures, dtype=torch.float64, device=team.device)
         with self._average.in_place():
             for number in range(self._config.validate_batches):
                 batch = self._validation.batch(number, team.rank, team.world).to(team.device)
-                draw = self._draw(batch, _VALIDATION, number, 0)
-                totals += _sum(self._terms(batch, draw))
-            team.forget_gathered(self._flow)
+                terms = self._terms(batch, _VALIDATION, number)
+                totals[:2] += _sum(terms)
+                if terms.hits is not None and terms.cases is not None:
+                    totals[2:] += torch.cat((terms.hits, terms.cases)).double()
+            team.forget_gathered(self._objective)
         totals = team.sum(totals)
-        return float(totals[0] / totals[1])
+        loss, shares = totals[0] / totals[1], totals[2 : 2 + measures] / totals[2 + measures :]
+        return Look(float(loss), tuple(shares.tolist()))
 
     def _step(self, step: int, asked: bool) -> tuple[float, float, float, bool]:
         """Make one optimizer step; return loss, learning rate, gradient norm, whether to stop."""
@@ -212,10 +224,9 @@ class Trainer:
 
         The wish to stop travels with the loss, so that all processes stop after the same step.
         """
-        config, team = self._config, self._team
+        team = self._team
         batch = self._source.batch(step, team.rank, team.world).to(team.device)
-        draw = self._draw(batch, _TRAINING, step, config.rtc_max_delay)
-        terms = self._terms(batch, draw)
+        terms = self._terms(batch, _TRAINING, step)
         wish = torch.tensor([float(asked)], dtype=torch.float64, device=team.device)
         totals = team.sum(torch.cat((_sum(terms).detach(), wish)))
         loss, asked_by = float(totals[0] / totals[1]), float(totals[2])
@@ -229,32 +240,27 @@ class Trainer:
             raise self._fault(step, batch, terms, f'a gradient of norm {norm}')
         return loss, norm, asked_by > 0
 
-    def _terms(self, batch: Batch, draw: Draw) -> Terms:
-        with computing(self._config.precision, self._team.device):
-            terms: Terms = self._flow(batch, draw)
-        return terms
-
-    def _draw(self, batch: Batch, purpose: int, number: int, max_delay: int) -> Draw:
-        """Draw noise and times of this process's part of a batch."""
-        team = self._team
-        count, horizon, width = batch.actions.shape
-        part = slice(team.rank * count, (team.rank + 1) * count)
+    def _terms(self, batch: AnyBatch, purpose: int, number: int) -> Terms:
+        """Compute the loss of this process's part of a batch."""
+        team, learning = self._team, purpose == _TRAINING
         seed = (self._config.seed, purpose, number)
-        shape = (count * team.world, horizon, width)
-        return draw_flow(seed, shape, part, max_delay).to(team.device)
+        draw = self._objective.draw(batch, seed, team.rank, team.world, learning=learning)
+        with computing(self._config.precision, team.device):
+            terms: Terms = self._objective(batch, draw, judged=not learning)
+        return terms
 
     def _clip(self) -> float:
         norm: Any = clip_grad_norm_(self._learning.values(), self._config.optimizer.clip)
         return float(norm.full_tensor() if hasattr(norm, 'full_tensor') else norm)
 
     def _save(self, folder: RunFolder, done: int, curves: Curves | None) -> None:
-        self._team.forget_gathered(self._flow)
+        self._team.forget_gathered(self._objective)
         snapshot = Snapshot(self.policy, self._average, self._optimizer, done)
         if curves is not None:
             folder.save(done, lambda place: snapshot.write(place, self._attachments))
             curves.draw()
 
-    def _fault(self, step: int, batch: Batch, terms: Terms, found: str) -> Exception:
+    def _fault(self, step: int, batch: AnyBatch, terms: Terms, found: str) -> Exception:
         """Say which samples a fault comes from; every process has to ask."""
         causes = self._team.gather(describe_fault(batch, terms))
         return not_finite(step, found, [line for each in causes for line in each])

@@ -171,6 +171,52 @@ def test_post_training_starts_from_the_averaged_weights_and_keeps_the_units(
     assert 'data.actions: found another meaning' in capsys.readouterr().err
 
 
+def test_a_run_that_learned_to_see_is_where_one_begins_that_learns_to_act(
+    configured, data, tmp_path, capsys
+):
+    """Input rules go on, and statistics are measured: pictures have none."""
+    pytest.importorskip('mujoco')
+    sizes = tmp_path / 'sizes.yaml'
+    sizes.write_text(ARCHITECTURE.replace('max_tokens: 24', 'max_tokens: 64'))
+    values = {
+        'schema': 1,
+        'out': str(tmp_path / 'see'),
+        'objective': 'grounding',
+        'grounding': {
+            'robots': ['sim_single_arm'],
+            'scenes': 4,
+            'held_out': 2,
+            'seed': 500,
+            'picture': 48,
+            'bins': 16,
+        },
+        'data': {'cache': str(data / 'cache')},
+        'model': {'architecture': str(sizes), 'init': 'random'},
+        'steps': 2,
+        'batch': 4,
+        'validation': {'batches': 1},
+        'threads': 1,
+    }
+    config = tmp_path / 'see.yaml'
+    config.write_text(yaml.safe_dump(values))
+    result = tmp_path / 'see.json'
+    assert train(config, '--json', str(result)) == 0
+    out = capsys.readouterr().out
+    assert 'where things are for sim_single_arm: 4 scenes, 12 pictures' in out
+    assert set(json.loads(result.read_text())['measures']) == {'located', 'nowhere'}
+    seen = tmp_path / 'see/checkpoints/last'
+    words = ['--embodiment', str(data / 'small.yaml'), '--out', str(tmp_path / 'bundle')]
+    assert main(['export', '--checkpoint', str(seen), *words]) == 2
+    assert 'has learned to see and not to act' in capsys.readouterr().err
+    model = {'architecture': str(sizes), 'init': 'run', 'from': str(tmp_path / 'see')}
+    assert train(configured(model=model)) == 0
+    acting = yaml.safe_load((tmp_path / 'run/checkpoints/last/semantics.yaml').read_text())
+    seeing = yaml.safe_load((seen / 'semantics.yaml').read_text())
+    assert acting['model'] == seeing['model']
+    assert acting['model']['slots'] == ['base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb']
+    assert (list(acting['embodiments']), seeing['embodiments']) == (['small'], {})
+
+
 def test_what_was_trained_is_exported_for_its_robot(configured, data, tmp_path):
     import numpy as np
 

@@ -116,7 +116,11 @@ def test_size_json_of_a_reference_model_is_read(numerics: Path) -> None:
         ({'expert.width': 97}, 'expert.width', 'an even number'),
         ({'vlm.kv_heads': 3, 'expert.kv_heads': 3}, 'vlm.heads', 'a multiple of vlm.kv_heads'),
         ({'max_period': 0.001}, 'max_period', 'more than min_period'),
-        ({'vision.stem': {'channels': [8, 8], 'keypoints': 4}}, 'vision.patch', 'expected one of image_size, width'),
+        (
+            {'vision.stem': {'channels': [8, 8], 'keypoints': 4}},
+            'vision.patch',
+            'expected one of image_size, width',
+        ),
     ],
 )
 def test_a_mistake_names_file_key_and_what_was_expected(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pizero_ros.model.architecture import Architecture, GemmaSizes, VisionSizes
@@ -13,11 +14,14 @@ from pizero_ros.model.pi0 import Conditioning
 from pizero_ros.training.batch import Batch
 from pizero_ros.training.config import (
     DataConfig,
+    GroundingConfig,
     LoraConfig,
     ModelConfig,
     OptimizerConfig,
     TrainingConfig,
 )
+from pizero_ros.training.locations import Locations
+from pizero_ros.training.questions import Questions
 
 SMALL = Architecture(
     vision=VisionSizes(image_size=28, patch=14, width=16, depth=1, mlp=24, heads=2),
@@ -34,12 +38,15 @@ SMALL = Architecture(
 def config_of(**changes: Any) -> TrainingConfig:
     """A run that takes a second: openpi's rules with a learning rate for a small model."""
     config = TrainingConfig(
+        objective='flow',
         data=DataConfig((), 0.43, 0.0, 'absolute', 'zscore', None, None),
+        grounding=None,
         model=ModelConfig('small', 'random', None, (), None),
         optimizer=OptimizerConfig(3e-3, 5, 3e-4, 300, 1e-10, (0.9, 0.95), 1e-8, 1.0),
         out=Path('unused'),
         steps=10,
         batch=12,
+        draws=1,
         seed=0,
         precision='float32',
         ema=0.9,
@@ -90,3 +97,46 @@ class Synthetic:
         )
         names = [f'synthetic {step}.{i}' for i in range(count)]
         return Batch(seen, actions[part], valid[part], names[part])
+
+
+BINS = 8
+SCENES = GroundingConfig((), scenes=1, held_out=0, seed=0, picture=28, bins=BINS)
+
+
+class SyntheticQuestions:
+    """Where is the bright spot? Of two cameras either one may be absent, or see nothing."""
+
+    def __init__(self, architecture: Architecture, size: int, seed: int = 0) -> None:
+        self._sizes = architecture
+        self._size = size
+        self._seed = seed
+
+    def batch(self, step: int, rank: int, world: int) -> Questions:
+        sizes, count, side = self._sizes, self._size, self._sizes.vision.image_size
+        rng = np.random.default_rng([self._seed, step])
+        locations = Locations(sizes.vocabulary, BINS)
+        images = np.full((count, 2, 3, side, side), -1, np.float32)
+        answer = np.zeros((count, 2, 2), np.int64)
+        for row in range(count):
+            pixel = rng.integers(2, side - 2, (2, 2))
+            visible = (rng.random(2) < 0.7).astype(np.float32)
+            answer[row] = locations.tokens(pixel.astype(np.float32), visible, side)
+            for camera in np.flatnonzero(visible):
+                u, v = pixel[camera]
+                images[row, camera, :, v - 2 : v + 3, u - 2 : u + 3] = 1
+        cameras = torch.ones(count, 2, dtype=torch.bool)
+        cameras[::3, 1] = False
+        told = cameras.repeat_interleave(2, dim=1)
+        share = count // world
+        part = slice(rank * share, (rank + 1) * share)
+        tokens = torch.full((share, sizes.max_tokens), 3)
+        seen = Conditioning(
+            torch.from_numpy(images)[part],
+            tokens,
+            torch.zeros(share, sizes.state_dim),
+            cameras[part],
+            torch.arange(sizes.max_tokens).expand(share, -1) < 4,
+        )
+        answers = torch.from_numpy(answer.reshape(count, 4))
+        names = [f'question {step}.{i}' for i in range(count)]
+        return Questions(seen, answers[part], told[part], names[part])

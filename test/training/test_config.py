@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pizero_ros.errors import TrainingConfigError
+from pizero_ros.training.config import GroundingConfig
 from pizero_ros.training.config_read import read_config
 
 MINIMAL = """\
@@ -38,6 +40,7 @@ def test_defaults_are_those_of_openpi(read):
     assert (optimizer.weight_decay, optimizer.betas, optimizer.eps) == (1e-10, (0.9, 0.95), 1e-8)
     assert (optimizer.clip, config.ema, config.batch) == (1.0, 0.99, 32)
     assert (config.rtc_max_delay, config.learn_repeated, config.precision) == (0, True, 'float32')
+    assert config.draws == 1
     assert config.data.weight_exponent == 0.43
     assert config.data.sources[0].path == Path('demos/red')
     assert config.data.statistics == 'data'
@@ -71,6 +74,7 @@ model:
   lora: {rank: 4, alpha: 8, targets: ['*.q_proj.weight']}
 steps: 100
 batch: 64
+draws: 4
 seed: 7
 precision: bfloat16
 optimizer: {learning_rate: 1.0e-3, warm_up: 5, decay_to: 0, decay_steps: 80, weight_decay: 0.01,
@@ -92,6 +96,7 @@ threads: 2
     assert config.model.lora is not None
     assert (config.model.lora.rank, config.model.lora.alpha) == (4, 8.0)
     assert (config.optimizer.betas, config.optimizer.decay_to) == ((0.8, 0.9), 0.0)
+    assert config.draws == 4
     assert (config.keep, config.save_every, config.validate_every) == (3, 20, 10)
     assert (config.rtc_max_delay, config.learn_repeated, config.ema) == (6, False, 0.0)
 
@@ -101,6 +106,8 @@ threads: 2
     [
         ('steps: 30000', 'step: 30000', r"config.yaml:8: step: .*Did you mean 'steps'"),
         ('steps: 30000', 'steps: 0', r'steps: found 0'),
+        ('steps: 30000', 'steps: 9\ndraws: 0', r'draws: found 0'),
+        ('steps: 30000', 'steps: 9\ndraws: 1.5', r'draws: found 1.5'),
         ('init: random', 'init: run', r'model.from: found nothing, expected the folder'),
         (
             'actions: absolute',
@@ -123,9 +130,68 @@ def test_mistakes_are_named_with_their_place(read, old, new, message):
         read(MINIMAL.replace(old, new))
 
 
+GROUNDING = """\
+schema: 1
+out: runs/see
+objective: grounding
+grounding: {robots: [sim_single_arm], scenes: 100, seed: 7}
+model: {architecture: tiny, init: random}
+steps: 9
+"""
+
+
+def test_scenes_to_look_at_are_read(read):
+    config = read(GROUNDING)
+    assert config.objective == 'grounding'
+    assert config.grounding == GroundingConfig(('sim_single_arm',), 100, 200, 7, 224, 32)
+    assert (config.data.sources, config.data.cache) == ((), Path('.cache/training'))
+    full = read(
+        GROUNDING.replace('seed: 7', 'seed: 7, held_out: 3, picture: 96, bins: 20')
+        + 'data: {slots: [a, b], tokenizer: t.json, cache: c}\n'
+    )
+    assert full.grounding == GroundingConfig(('sim_single_arm',), 100, 3, 7, 96, 20)
+    assert full.data.slots == ('a', 'b')
+    assert (full.data.tokenizer, full.data.cache) == (Path('t.json'), Path('c'))
+    assert full.identity() != config.identity()
+    assert json.loads(json.dumps(full.identity())) == full.identity()
+    assert read(MINIMAL).objective == 'flow'
+    assert read(MINIMAL).grounding is None
+
+
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        ('data: {sources: []}', r'data.sources: found a setting, expected none: .*`objective: fl'),
+        ('data: {actions: absolute}', r'data.actions: found a setting, expected none'),
+        ('data: {slot: [a]}', r"data.slot: .*Did you mean 'slots'"),
+        ('draws: 2', r'draws: found a setting, expected none: it is for `objective: flow`'),
+        ('rtc: {max_delay: 2}', r'rtc: found a setting'),
+        ('learn_repeated: true', r'learn_repeated: found a setting'),
+        ('seed: 999900', r'grounding.seed: found 999900, and scenes up to 1000199'),
+        ('bins: 1', r'grounding.bins: found 1'),
+        ('robots: []', r'grounding.robots: found \[\]'),
+        ('robots: [a, a]', r"grounding.robots: found \['a', 'a'\]"),
+        ('scenes: 0', r'grounding.scenes: found 0'),
+        ('held_out: -1', r'grounding.held_out: found -1'),
+        ('cube: red', r'grounding.cube: found an unknown key'),
+        ('objective: see', r"objective: found 'see', expected one of flow, grounding"),
+        ('objective: flow', r'grounding: found a setting, expected none: it is for `objective: g'),
+        ('grounding: null', r'grounding: found nothing'),
+    ],
+)
+def test_mistakes_about_scenes_are_named(read, more, message):
+    key, _, value = more.partition(': ')
+    values = yaml.safe_load(GROUNDING)
+    inside = ('robots', 'scenes', 'held_out', 'seed', 'picture', 'bins', 'cube')
+    (values['grounding'] if key in inside else values)[key] = yaml.safe_load(value)
+    with pytest.raises(TrainingConfigError, match=message):
+        read(yaml.safe_dump(values))
+
+
 def test_identity_is_json_and_leaves_out_where_things_are_saved(read):
     config = read(MINIMAL)
     assert json.loads(json.dumps(config.identity())) == config.identity()
     moved = read(MINIMAL.replace('runs/a', 'runs/b') + 'save: {every: 3, keep: 9}\n')
     assert moved.identity() == config.identity()
     assert read(MINIMAL + 'seed: 1\n').identity() != config.identity()
+    assert read(MINIMAL + 'draws: 2\n').identity() != config.identity()

@@ -101,6 +101,19 @@ def test_meaning_that_a_policy_has_learnt_is_kept(config, cache):
     np.testing.assert_allclose(one.actions.numpy(), 2 * two.actions.numpy(), atol=1e-3)
 
 
+def test_other_input_rules_than_a_policy_has_learnt_are_refused(config, cache):
+    model = prepared(config, cache).model
+    same = prepared(replace(config, slots=model.slots), cache, model=model)
+    assert same.model is model
+    turned = replace(config, slots=model.slots[::-1])
+    with pytest.raises(DatasetError, match=r'slots: found left_wrist.*as in the run before'):
+        prepared(turned, cache, model=model)
+    other = replace(config, tokenizer=Path('words.json'))
+    message = 'tokenizer: found huggingface, expected bytes, as in the run before'
+    with pytest.raises(DatasetError, match=message):
+        prepared(other, cache, model=model)
+
+
 def test_other_rate_than_a_policy_has_learnt_is_refused(config, cache):
     data = prepared(config, cache)
     known = {'small': replace(data.robots['small'][1], rate_hz=50.0)}

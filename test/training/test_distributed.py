@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from processes import finish, table
-from synthetic import SMALL, Synthetic, config_in_part, config_of
+from synthetic import SCENES, SMALL, Synthetic, SyntheticQuestions, config_in_part, config_of
 
 from pizero_ros.checkpoints.checkpoint import open_checkpoint
 from pizero_ros.errors import EnvironmentFault, TrainingError
@@ -20,6 +20,7 @@ CHANGES = {
     'validate_every': 2,
     'rtc_max_delay': 3,
     'learn_repeated': 0,
+    'draws': 2,
 }
 WORDS = ['in_part=1', *(f'{key}={value}' for key, value in CHANGES.items())]
 ALONE = Team(0, 1, torch.device('cpu'))
@@ -58,6 +59,28 @@ def test_two_processes_give_the_losses_of_one_and_one_goes_on_where_two_stopped(
     )
     for name, weight in wanted_policy.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], weight, rtol=0, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason='PyTorch without distributed')
+def test_two_processes_learn_to_see_as_one_does(tmp_path):
+    """Absent cameras make each process's count of tokens another."""
+    config = config_of(steps=4, validate_every=2, objective='grounding', grounding=SCENES)
+    alone = Trainer(
+        config,
+        Pi0.random(SMALL, 3),
+        SyntheticQuestions(SMALL, config.batch),
+        ALONE,
+        validation=SyntheticQuestions(SMALL, 4, seed=9),
+    )
+    with run_folder(tmp_path / 'one', '', config.identity(), keep=2, resume=False) as folder:
+        alone.run(folder, config.steps)
+    two = finish(tmp_path / 'two', 'grounding=1', 'steps=4', 'validate_every=2', processes=2)
+    assert two.returncode == 0, two.stderr
+    for name in ('loss.csv', 'validation.csv'):
+        found, expected = table(tmp_path / 'two', name), table(tmp_path / 'one', name)
+        assert len(found) == len(expected)
+        for row, wanted in zip(found, expected, strict=True):
+            assert row == pytest.approx(wanted, abs=1e-5)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused():

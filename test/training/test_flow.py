@@ -76,6 +76,44 @@ def test_training_time_rtc_gives_prefixes_of_every_length_clean():
     assert torch.equal(draw.noise, plain.noise)
 
 
+@pytest.mark.parametrize('masked', [True, False])
+def test_several_draws_of_a_sample_are_the_sample_several_times(policy, masked):
+    """Noise, times and clean prefixes are each draw's own; only what is seen is shared."""
+    batch = Synthetic(policy.architecture, 4).batch(0, 0, 1)
+    if not masked:
+        seen = batch.seen._replace(camera_mask=None, token_mask=None)
+        batch = batch._replace(seen=seen)
+    draw = draw_flow((5,), (4, 8, 6), slice(0, 4), max_delay=5, draws=3)
+    assert draw.noise.shape == (12, 8, 6)
+    assert len(draw.t.amax(dim=1).unique()) == 12
+    assert len((~draw.learn).sum(dim=1).unique()) > 2
+    times = torch.arange(4).repeat_interleave(3)
+    rows = [each if each is None else each[times] for each in batch.seen]
+    often = Batch(Conditioning(*rows), batch.actions[times], batch.valid[times])
+    found = {}
+    for name, each in (('shared', batch), ('repeated', often)):
+        policy.zero_grad()
+        terms = FlowMatching(policy, learn_repeated=False)(each, draw)
+        (terms.sums.sum() / terms.counts.sum()).backward()
+        gradients = {n: p.grad for n, p in policy.named_parameters() if p.grad is not None}
+        found[name] = terms, {n: gradient.clone() for n, gradient in gradients.items()}
+    (shared, gradients), (repeated, wanted) = found['shared'], found['repeated']
+    torch.testing.assert_close(shared.sums, repeated.sums.view(4, 3).sum(1), rtol=1e-5, atol=1e-5)
+    assert torch.equal(shared.counts, repeated.counts.view(4, 3).sum(1))
+    assert gradients.keys() <= wanted.keys()
+    for name, gradient in wanted.items():
+        mine = gradients.get(name, torch.zeros_like(gradient))
+        torch.testing.assert_close(mine, gradient, rtol=0, atol=1e-5)
+
+
+def test_parts_of_two_processes_are_the_whole_of_one_with_several_draws_too():
+    whole = draw_flow((1, 0, 7), SHAPE, slice(0, 12), max_delay=3, draws=2)
+    parts = (slice(6), slice(6, 12))
+    halves = [draw_flow((1, 0, 7), SHAPE, part, max_delay=3, draws=2) for part in parts]
+    for i, expected in enumerate(whole):
+        assert torch.equal(torch.cat([half[i] for half in halves]), expected)
+
+
 @torch.no_grad()
 def test_actions_given_clean_reach_the_policy_clean_and_are_no_part_of_the_loss(policy):
     batch = Synthetic(policy.architecture, 4).batch(0, 0, 1)

@@ -73,7 +73,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, policy):
     from pizero_ros.training.snapshot import Snapshot, restore
     from pizero_ros.training.trainable import choose_trainable, learning
 
-    choose_trainable(policy, [])
+    choose_trainable(policy, [], ())
     weights = learning(policy)
     average = Average(weights, 0.9)
     optimizer = torch.optim.AdamW(weights.values())

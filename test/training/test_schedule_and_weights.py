@@ -4,14 +4,15 @@ import math
 
 import pytest
 import torch
-from synthetic import Synthetic
+from synthetic import BINS, Synthetic, SyntheticQuestions
 
 from pizero_ros.errors import TrainingConfigError
 from pizero_ros.training.average import Average
 from pizero_ros.training.config import OptimizerConfig
 from pizero_ros.training.flow import FlowMatching, draw_flow
+from pizero_ros.training.grounding import Grounding
 from pizero_ros.training.schedule import learning_rate
-from pizero_ros.training.trainable import choose_trainable, learning, unreached
+from pizero_ros.training.trainable import choose_trainable, learning, unanswering, unreached
 
 OPTIMIZER = OptimizerConfig(2.5e-5, 1000, 2.5e-6, 30_000, 1e-10, (0.9, 0.95), 1e-8, 1.0)
 
@@ -50,19 +51,33 @@ def test_weights_that_no_action_depends_on_are_exactly_those_without_gradient(po
     assert len(without) == 7
 
 
+def test_weights_that_no_answer_depends_on_are_exactly_those_without_gradient(policy):
+    """Of the VLM's last layer everything learns here, unlike where only actions count."""
+    batch = SyntheticQuestions(policy.architecture, 6).batch(0, 0, 1)
+    policy.requires_grad_(True)
+    Grounding(policy, BINS)(batch, None).sums.sum().backward()
+    without = {
+        name
+        for name, each in policy.named_parameters()
+        if each.grad is None or not each.grad.any()
+    }
+    assert without == unanswering(policy)
+    assert not without & unreached(policy)
+
+
 def test_patterns_freeze_what_they_name(policy):
-    choose_trainable(policy, ['*.vision_tower.*', 'state_proj.*'])
+    choose_trainable(policy, ['*.vision_tower.*', 'state_proj.*'], unreached(policy))
     for name, parameter in policy.named_parameters():
         frozen = 'vision_tower' in name or name.startswith('state_proj')
         assert parameter.requires_grad != (frozen or name in unreached(policy)), name
-    choose_trainable(policy, [])
+    choose_trainable(policy, [], unreached(policy))
     assert len(learning(policy)) == len(list(policy.parameters())) - 7
 
 
 def test_a_pattern_that_fits_nothing_is_a_mistake(policy):
     with pytest.raises(TrainingConfigError, match=r"'state_proj.weights', which fits no weight"):
-        choose_trainable(policy, ['state_proj.weights'])
-    choose_trainable(policy, ['*'])
+        choose_trainable(policy, ['state_proj.weights'], ())
+    choose_trainable(policy, ['*'], ())
     with pytest.raises(TrainingConfigError, match='every weight frozen'):
         learning(policy)
 

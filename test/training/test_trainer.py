@@ -162,7 +162,7 @@ def test_low_rank_updates_learn_beside_frozen_matrices_and_are_merged_for_export
 
 @torch.no_grad()
 def test_merged_low_rank_updates_compute_the_same(policy):
-    add_lora(policy, LoraConfig(2, 3.0, ('*.q_proj.weight', 'action_out_proj.weight')), 0)
+    add_lora(policy, LoraConfig(2, 3.0, ('*.q_proj.weight', 'action_out_proj.weight')), 0, ())
     generator = torch.Generator().manual_seed(0)
     for name, parameter in policy.named_parameters():
         if name.endswith('lora_up'):
@@ -226,6 +226,26 @@ def test_a_run_with_clean_prefixes_trains_and_goes_on_exactly(tmp_path):
     assert losses(tmp_path / 'parts') == losses(tmp_path / 'whole')
     train(tmp_path / 'plain', config_of(steps=6))
     assert losses(tmp_path / 'plain')[0] != losses(tmp_path / 'whole')[0]
+
+
+def test_a_run_with_several_draws_a_sample_goes_on_exactly_and_is_judged_by_one(tmp_path):
+    config = config_of(steps=6, save_every=3, rtc_max_delay=4, draws=3)
+    train(tmp_path / 'whole', config)
+    train(tmp_path / 'parts', config, until=3)
+    train(tmp_path / 'parts', config, resume=True)
+    assert losses(tmp_path / 'parts') == losses(tmp_path / 'whole')
+    train(tmp_path / 'plain', config_of(steps=6, rtc_max_delay=4))
+    assert losses(tmp_path / 'plain')[0] != losses(tmp_path / 'whole')[0]
+    # The same weights get the same look, however many draws they learn from.
+    still = {'optimizer': replace(config.optimizer, learning_rate=0.0, decay_to=0.0)}
+    looks = []
+    for draws in (1, 3):
+        path = tmp_path / f'still{draws}'
+        train(path, config_of(steps=5, draws=draws, **still))
+        looks.append(losses(path, 'validation.csv'))
+    assert looks[0] == looks[1]
+    with pytest.raises(TrainingError, match='draws: 3 before, 1 now'):
+        train(tmp_path / 'whole', replace(config, draws=1), resume=True)
 
 
 def test_a_prefix_as_long_as_the_chunk_is_refused(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from synthetic import SMALL, Synthetic, config_in_part, config_of
+from synthetic import SCENES, SMALL, Synthetic, SyntheticQuestions, config_in_part, config_of
 
 from pizero_ros.errors import PizeroError
 from pizero_ros.model.pi0 import Pi0
@@ -24,10 +24,14 @@ def main() -> None:
     until = changes.pop('until', 0)
     if changes.pop('in_part', 0):
         changes['model'] = config_in_part()
+    kind = Synthetic
+    if changes.pop('grounding', 0):
+        changes.update(objective='grounding', grounding=SCENES)
+        kind = SyntheticQuestions
     config = config_of(**changes)
     with team('cpu') as processes:
-        source = Synthetic(SMALL, config.batch)
-        held_out = Synthetic(SMALL, 4, seed=9)
+        source = kind(SMALL, config.batch)
+        held_out = kind(SMALL, 4, seed=9)
         trainer = Trainer(config, Pi0.random(SMALL, 3), source, processes, validation=held_out)
         options = {'keep': config.keep, 'resume': resume, 'rank': processes.rank}
         with run_folder(folder, 'schema: 1\n', config.identity(), **options) as run:

@@ -1,0 +1,1 @@
+"""Closed-loop evaluation: which trials there are, how they went, what they say."""
