@@ -318,7 +318,9 @@ class Commander:
             self._scheduler.fail()
             return Decision(SPEED)
         at_ns = self._clock.at(now_ns)
-        chunk = replace(chunk, observed_ns=self._clock.at(chunk.observed_ns))
+        observed_ns = self._clock.at(chunk.observed_ns)
+        if observed_ns != chunk.observed_ns:
+            chunk = replace(chunk, observed_ns=observed_ns)
         acceptance = self._scheduler.accept(chunk, at_ns)
         if not acceptance.accepted:
             return Decision(acceptance.reason)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pizero_ros.control.trajectory import changes
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -27,8 +29,9 @@ def speeds(positions: Array, step_s: Array, current: CurrentCommand) -> Array:
     Returns:
         float64 [N, J], per second.
     """
-    moved: Array = np.diff(positions, axis=0, prepend=current.positions[None])
-    return moved / step_s
+    moved = changes(positions, current.positions)
+    moved /= step_s
+    return moved
 
 
 def change_s(step_s: Array) -> Array:

@@ -12,7 +12,7 @@ from pizero_ros.control.commands import GripperGoal, TrajectoryCommand, TwistCom
 from pizero_ros.control.joint_values import JointValues
 from pizero_ros.control.limits import change_s, follow, speeds
 from pizero_ros.control.spline import cubic_range
-from pizero_ros.control.trajectory import waypoint_velocities
+from pizero_ros.control.trajectory import changes, durations_s, waypoint_velocities
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -142,7 +142,7 @@ class SafetyGate:
             )
             return GateResult(None, (self.note(command.group, 'max_step', text),))
         positions = self._within(values, asked, 'position', values.lower, values.upper, notes)
-        step_s = np.diff(command.time_from_start_ns, prepend=0)[:, None] * 1e-9
+        step_s = durations_s(command.time_from_start_ns)
         positions = self._followed(values, positions, step_s, current, notes)
         velocities = command.velocities
         if positions is asked:
@@ -320,7 +320,7 @@ class SafetyGate:
     ) -> npt.NDArray[np.float64]:
         """Follow a path [N, J] within the limits; the same array if it respects them."""
         speed = speeds(asked, step_s, current)
-        change = np.diff(speed, axis=0, prepend=current.velocities[None]) / change_s(step_s)
+        change = changes(speed, current.velocities) / change_s(step_s)
         altered = False
         for reason, found, limit, unit in (
             ('velocity', np.abs(speed), values.velocity, 'per second'),

@@ -96,12 +96,13 @@ def write_bundle(
     weights = StreamedWeights.of(model)
     with staging(out, _key(weights, jacobian, tell), tell) as place:
         folder = place.folder
-        if place.done('graphs') is None:
-            for path in folder.iterdir():
-                path.unlink()
+        finished = place.done('graph files')
+        # A killed export may have left variants half written.
+        _clear(folder, but=finished or ())
+        if finished is None:
             tell('exporting graphs')
             export_graphs(model, folder, on_bytes=on_bytes, jacobian=jacobian)
-            place.finish('graphs', True)
+            place.finish('graph files', sorted(path.name for path in folder.iterdir()))
         tell('hashing')
         files = _entries(folder)
         proof = place.done('proof')
@@ -189,6 +190,14 @@ def check_target(out: Path, force: bool) -> None:
             expected='a folder that does not exist yet',
             remedy='Choose another name; this is not replaced, not even with --force.',
         )
+
+
+def _clear(folder: Path, but: Collection[str]) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in but:
+            path.unlink()
 
 
 def _entries(folder: Path, known: Collection[str] = ()) -> dict[str, FileEntry]:

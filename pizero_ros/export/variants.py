@@ -226,7 +226,7 @@ def _fused(maker: _Maker, name: str, precision: VariantPrecision) -> Made:
             remedy='The variant tensorrt has no such limit.',
         )
     files = _files(name)
-    with tempfile.TemporaryDirectory(dir=maker.folder.parent, prefix='.twin.') as scratch:
+    with tempfile.TemporaryDirectory(dir=maker.folder, prefix='.twin.') as scratch:
         exact = precision == 'float32'
         where = maker.folder if exact else Path(scratch)
         _write_fused(weights, where, name, torch.float32, maker)

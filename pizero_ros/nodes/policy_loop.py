@@ -9,9 +9,11 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pizero_ros.errors import PizeroError, PromptError
@@ -20,7 +22,7 @@ from pizero_ros.observation.fresh import FrameSet
 from pizero_ros.observation.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pizero_ros.control.commander import Commander
     from pizero_ros.control.commands import Command
@@ -52,6 +54,26 @@ class Outcome:
     observed_at_ns: int
     sent: bool
     durations_s: Mapping[str, float]
+
+
+class _Measured(Mapping[str, float]):
+    """Joint name → raw position, looked up if somebody asks: a group under way need not."""
+
+    def __init__(self, assembler: ObservationAssembler) -> None:
+        self._assembler = assembler
+
+    @cached_property
+    def _positions(self) -> Mapping[str, float]:
+        return self._assembler.measured()
+
+    def __getitem__(self, name: str) -> float:
+        return self._positions[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
 
 
 class PolicyLoop:
@@ -167,18 +189,22 @@ class PolicyLoop:
         self._arrived.append(frame)
         if self._preparing and self._helpers is not None:
             with suppress(RuntimeError):  # `stop` has shut them down meanwhile.
-                self._helpers.submit(self._prepare_next)
+                self._helpers.submit(self._prepare_apart)
         else:
             self.wake()
 
-    def _prepare_next(self) -> None:
+    def _prepare_apart(self) -> None:
         """Resize ahead of time; a frame that cannot be decoded is reported by the observation."""
-        try:
+        with suppress(IndexError, PizeroError):  # Another thread may have been quicker.
+            self._predictor.inputs.prepare_image(self._arrived.popleft())
+
+    def _prepare_next(self) -> None:
+        """Do the same where the model reads it, unless a newer frame has come meanwhile."""
+        with suppress(IndexError, PizeroError):
             frame = self._arrived.popleft()
-        except IndexError:
-            return  # The other thread was quicker.
-        with suppress(PizeroError):
-            self._predictor.inputs.prepare_image(frame)
+            for topic, held in self._assembler.frames().items():
+                if held is frame:
+                    self._predictor.inputs.prepare_slot(self._slots[topic], frame)
 
     def _prepare_others(self) -> None:
         """Do for the frames that are resized already what is left before the last one comes."""
@@ -273,7 +299,8 @@ class PolicyLoop:
             return
         self._sequence += 1
         with self._commander.in_order():
-            decision = self._commander.accept(chunk, self._now_ns(), self._assembler.measured())
+            measured = _Measured(self._assembler)
+            decision = self._commander.accept(chunk, self._now_ns(), measured)
             published = self._publish(decision.commands)
         done = time.perf_counter()
         ros = (observed_at_ns - observed.stamp_ns) * 1e-9 + started - looked

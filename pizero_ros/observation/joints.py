@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,18 @@ class Reading:
     reasons: tuple[Reason, ...] = field(default=())
 
 
+class _Held(NamedTuple):
+    """What the messages so far come to, until the next one.
+
+    ``sound``: nothing is wrong with the values themselves.
+    """
+
+    values: npt.NDArray[np.float64]
+    newest_ns: int
+    oldest_ns: int
+    sound: bool
+
+
 class JointStream:
     """Merges the messages of a topic, joint by joint, each value with its own stamp.
 
@@ -89,6 +101,7 @@ class JointStream:
         self._raw = np.full(len(joints), np.nan)
         self._stamps = np.full(len(joints), -1, np.int64)
         self._empty = np.zeros(len(joints), np.bool_)
+        self._held: _Held | None = None
 
     def layout(self, names: Sequence[str]) -> Layout:
         """Return where the needed joints are in a message of these names; built once."""
@@ -140,15 +153,16 @@ class JointStream:
             if len(values):
                 self._raw[slots] = values[places]
                 self._stamps[slots] = stamp_ns
+        self._held = None
 
     def read(self, now_ns: int) -> Reading:
         """Return the source's values and everything that is wrong with them."""
-        values = self._values()
-        oldest_ns, newest_ns = int(self._stamps.min()), int(self._stamps.max())
-        sound = self._sound(values, oldest_ns, newest_ns, now_ns)
-        reasons = () if sound else tuple(self._reasons(now_ns))
+        if self._held is None:
+            self._held = self._examine()
+        held = self._held
+        reasons = () if self._sound(held, now_ns) else tuple(self._reasons(now_ns))
         self._fault = reasons[0].kind if reasons else ''
-        return Reading(values, newest_ns, oldest_ns, reasons)
+        return Reading(held.values, held.newest_ns, held.oldest_ns, reasons)
 
     def positions(self, now_ns: int) -> dict[str, float]:
         """Return joint name → raw position, of joints that report one that is fresh and possible.
@@ -173,6 +187,7 @@ class JointStream:
         self._raw[:] = np.nan
         self._stamps[:] = -1
         self._empty[:] = False
+        self._held = None
 
     def status(self, now_ns: int) -> StreamStatus:
         """Return a snapshot."""
@@ -213,19 +228,27 @@ class JointStream:
                 slots.append((text, np.array(members, np.intp)))
         return slots
 
-    def _sound(
-        self, values: npt.NDArray[np.float64], oldest_ns: int, newest_ns: int, now_ns: int
-    ) -> bool:
-        """Tell quickly that there are no reasons, as nearly always at each control tick."""
-        raw, age_fault = self._raw, self.clock.age_fault
-        return not (
-            self._problem
-            or oldest_ns < 0
-            or age_fault(oldest_ns, now_ns)
-            or age_fault(newest_ns, now_ns)
+    def _examine(self) -> _Held:
+        """Work out all that does not depend on when it is asked for."""
+        values, raw = self._values(), self._raw
+        values.flags.writeable = False
+        oldest_ns, newest_ns = int(self._stamps.min()), int(self._stamps.max())
+        sound = not (
+            oldest_ns < 0
             or self._empty.any()
             or not (np.isfinite(values) & (raw >= self._low) & (raw <= self._high)).all()
             or (raw == UNREAD).any()
+        )
+        return _Held(values, newest_ns, oldest_ns, sound)
+
+    def _sound(self, held: _Held, now_ns: int) -> bool:
+        """Tell quickly that there are no reasons, as nearly always at each control tick."""
+        age_fault = self.clock.age_fault
+        return not (
+            self._problem
+            or not held.sound
+            or age_fault(held.oldest_ns, now_ns)
+            or age_fault(held.newest_ns, now_ns)
         )
 
     def _reasons(self, now_ns: int) -> list[Reason]:

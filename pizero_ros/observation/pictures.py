@@ -37,8 +37,9 @@ NOISY_PICTURES = 2
 NOISE_ROWS = 64
 """Every 64th row tells the noise; a median needs no more."""
 
-COARSE = 16
-"""Every 16th row decides nearly always, at a sixteenth of the cost."""
+COARSE = NOISE_ROWS
+"""So many rows decide nearly always whether a picture is black or the one before, and those that
+tell the noise are at hand."""
 
 
 class _Pixels(NamedTuple):

@@ -32,11 +32,31 @@ Array = npt.NDArray[np.float64]
 class _Stack:
     """Images of one observation, side by side; ``frames`` says of which frame each one is."""
 
-    def __init__(self, slots: tuple[str, ...], size: tuple[int, int]) -> None:
+    def __init__(self, slots: tuple[str, ...], resize: ResizeWithPad) -> None:
         # Written to, because the first touch of new memory costs more than the image.
-        self.images = np.full((len(slots), 3, *size), -1, np.float32)
+        self.images = np.full((len(slots), 3, *resize.size), -1, np.float32)
         self.slots = slots
         self.frames: list[Frame | None] = [None] * len(slots)
+        self._resize = resize
+        self._shared = [False] * len(slots)
+
+    def put(self, k: int, frame: Frame) -> None:
+        """Make image ``k`` that of a frame; one that nobody has resized is resized in place."""
+        if self.frames[k] is frame:
+            return
+        self.frames[k] = None
+        if self._shared[k]:
+            # What an earlier frame has as its image must stay what it is.
+            self.images = self.images.copy()
+            self._shared = [False] * len(self.slots)
+        place = self.images[k]
+        image = frame.derived(self._resize, lambda f: self._resize(f.rgb(), place))
+        if image is place:
+            image.flags.writeable = False
+            self._shared[k] = True
+        else:
+            self.images[k] = image
+        self.frames[k] = frame
 
 
 class InputPipeline:
@@ -100,6 +120,21 @@ class InputPipeline:
         """
         return frame.derived(self.resize, lambda f: self.resize(f.rgb()))
 
+    def prepare_slot(self, slot: str, frame: Frame) -> None:
+        """Do the same for the next call, where it needs the image if it has been begun.
+
+        For the thread that makes the calls.
+
+        Args:
+            slot: What the frame's camera fills.
+            frame: The frame.
+        """
+        stack = self._begun
+        if stack is None or slot not in stack.slots:
+            self.prepare_image(frame)
+        else:
+            stack.put(stack.slots.index(slot), frame)
+
     def prepare_stack(self, frames: Mapping[str, Frame]) -> None:
         """Put the images that are prepared where the next call needs them.
 
@@ -111,25 +146,20 @@ class InputPipeline:
         """
         slots = tuple(slot for slot in self.model.slots if slot in frames)
         if self._begun is None or self._begun.slots != slots:
-            self._begun = _Stack(slots, self.model.image_size)
+            self._begun = _Stack(slots, self.resize)
         for k, slot in enumerate(slots):
             if frames[slot].has(self.resize):
-                self._put(self._begun, k, frames[slot])
+                self._begun.put(k, frames[slot])
 
     def _stacked(self, frames: Mapping[str, Frame]) -> npt.NDArray[np.float32]:
-        """Return the images of frames in slot order, in memory that nobody else has."""
+        """Return the images of frames in slot order, in memory that nobody else writes to."""
         stack, self._begun = self._begun, None
         slots = tuple(slot for slot in self.model.slots if slot in frames)
         if stack is None or stack.slots != slots:
             return np.stack([self.prepare_image(frames[slot]) for slot in slots])
         for k, slot in enumerate(slots):
-            self._put(stack, k, frames[slot])
+            stack.put(k, frames[slot])
         return stack.images
-
-    def _put(self, stack: _Stack, k: int, frame: Frame) -> None:
-        if stack.frames[k] is not frame:
-            stack.images[k] = self.prepare_image(frame)
-            stack.frames[k] = frame
 
     def _check(self, embodiment: Embodiment) -> None:
         unknown = {camera.slot for camera in embodiment.cameras} - set(self.model.slots)

@@ -129,23 +129,26 @@ def _band(weights: npt.NDArray[np.float64], length: int, stride: int) -> Band:
 class _Scratch:
     """Buffers of one call in flight; fresh pages for them would double its time.
 
+    They hold a strip of the picture, some blocks of rows: what both passes write and read again
+    then stays in a second-level cache.
+
     Attributes:
-        band: float32 [rows, 3 * width], where the inputs of some blocks go, ``after`` included.
+        band: float32 [rows, 3 * width], where the inputs of a strip go, ``after`` included.
         windows: Overlapping views of it, one for each block of rows and each part of its columns.
-        rows: Where all their products go, by block.
-        interleaved: float32 [out_height, padded width, 3], the same as a picture.
-        planes: Three of float32 [out_height, padded width], where its channels go.
+        rows: Where their products go, by block.
+        interleaved: float32 [rows of a strip, padded width, 3], the same as a picture.
+        planes: Three of float32 [rows of a strip, padded width], where its channels go.
         plane_windows: Overlapping views of them, one for each block of columns and part of rows.
         columns: Where their products go.
-        levels: float32 [3, out_height, out_width], the same as planes.
+        levels: float32 [3, rows of a strip, out_width], the same as planes.
     """
 
-    def __init__(self, rows: Band, columns: Band, sizes: tuple[int, int, int, int]) -> None:
-        _, width, out_height, out_width = sizes
+    def __init__(self, rows: Band, columns: Band, width: int, out_width: int) -> None:
         blocks, length, depth = rows.weights.shape
         parts, part = _split(3 * width, length * depth)
         line = parts * part
-        at_once = max(1, min(blocks, (BAND_VALUES // line - depth) // max(rows.stride, 1) + 1))
+        most = max(1, (BAND_VALUES // line - depth) // max(rows.stride, 1) + 1)
+        at_once = ceil(blocks / ceil(blocks / most))
         self.band = np.zeros(((at_once - 1) * rows.stride + depth, line), np.float32)
         step, item = self.band.strides
         self.windows = as_strided(
@@ -154,27 +157,28 @@ class _Scratch:
         # Rows are as long as the second pass reads: separating the channels of rows without gaps
         # takes a third of the time.
         padded = columns.before + max(width + columns.after, ceil(line / 3))
-        resampled = np.zeros((blocks, length, padded, 3), np.float32)
+        resampled = np.zeros((at_once, length, padded, 3), np.float32)
         block, step, _, item = resampled.strides
         self.rows = as_strided(
             resampled[:, :, columns.before :],
-            (blocks, parts, length, part),
+            (at_once, parts, length, part),
             (block, part * item, step, item),
         )
-        self.interleaved = resampled.reshape(rows.outputs, padded, 3)[:out_height]
+        height = at_once * length
+        self.interleaved = resampled.reshape(height, padded, 3)
 
         blocks, length, depth = columns.weights.shape
-        parts, part = _split(3 * out_height, length * depth)
+        parts, part = _split(3 * height, length * depth)
         source = np.zeros((parts * part, padded), np.float32)
-        self.planes = list(source[: 3 * out_height].reshape(3, out_height, padded))
+        self.planes = list(source[: 3 * height].reshape(3, height, padded))
         step, item = source.strides
         self.plane_windows = as_strided(
             source, (blocks, parts, part, depth), (columns.stride * item, part * step, step, item)
         )
         levels = np.empty((parts, part, blocks, length), np.float32)
         self.columns = levels.transpose(2, 0, 1, 3)
-        lines = levels.reshape(parts * part, columns.outputs)[: 3 * out_height, :out_width]
-        self.levels = lines.reshape(3, out_height, out_width)
+        lines = levels.reshape(parts * part, columns.outputs)[: 3 * height, :out_width]
+        self.levels = lines.reshape(3, height, out_width)
 
 
 def _split(size: int, work: int) -> tuple[int, int]:
@@ -220,34 +224,38 @@ class Resampler:
             np.subtract(out, np.float32(1), out=out)
             return
         scratch = self._borrow()
-        self._resample_rows(rgb.reshape(height, 3 * width), scratch)
-        cv2.split(scratch.interleaved, scratch.planes)
-        np.matmul(scratch.plane_windows, self._column_weights, out=scratch.columns)
-        levels = scratch.levels
-        if whole_levels:
-            np.rint(levels, out=levels)
-        np.multiply(levels, np.float32(2 / 255), out=out)
-        np.subtract(out, np.float32(1), out=out)
+        lines = rgb.reshape(height, 3 * width)
+        at_once, length = len(scratch.windows), self._rows.weights.shape[1]
+        for block in range(0, len(self._row_weights), at_once):
+            self._resample_rows(lines, block, scratch)
+            cv2.split(scratch.interleaved, scratch.planes)
+            np.matmul(scratch.plane_windows, self._column_weights, out=scratch.columns)
+            strip = out[:, block * length : (block + at_once) * length]
+            levels = scratch.levels[:, : strip.shape[1]]
+            if whole_levels:
+                np.rint(levels, out=levels)
+            np.multiply(levels, np.float32(2 / 255), out=strip)
+            np.subtract(strip, np.float32(1), out=strip)
         self._idle.append(scratch)
 
-    def _resample_rows(self, lines: npt.NDArray[np.generic], scratch: _Scratch) -> None:
-        """Fill ``scratch.rows``, as many blocks at once as a cache holds the inputs of."""
-        blocks, at_once = len(self._row_weights), len(scratch.windows)
-        for block in range(0, blocks, at_once):
-            count = min(at_once, blocks - block)
-            first = block * self._rows.stride - self._rows.before
-            band = scratch.band[: scratch.band.shape[0] - (at_once - count) * self._rows.stride]
-            low, high = max(first, 0), min(first + len(band), len(lines))
-            band[: low - first] = band[high - first :] = 0
-            band[low - first : high - first, : lines.shape[1]] = lines[low:high]
-            done = slice(block, block + count)
-            np.matmul(self._row_weights[done], scratch.windows[:count], out=scratch.rows[done])
+    def _resample_rows(
+        self, lines: npt.NDArray[np.generic], block: int, scratch: _Scratch
+    ) -> None:
+        """Fill ``scratch.rows`` with the strip that begins at a block; what is no row is zero."""
+        count = min(len(scratch.windows), len(self._row_weights) - block)
+        first = block * self._rows.stride - self._rows.before
+        band = scratch.band[: (count - 1) * self._rows.stride + self._rows.weights.shape[2]]
+        low, high = max(first, 0), min(first + len(band), len(lines))
+        band[: low - first] = band[high - first :] = 0
+        band[low - first : high - first, : lines.shape[1]] = lines[low:high]
+        weights = self._row_weights[block : block + count]
+        np.matmul(weights, scratch.windows[:count], out=scratch.rows[:count])
 
     def _borrow(self) -> _Scratch:
         try:
             return self._idle.pop()
         except IndexError:
-            return _Scratch(self._rows, self._columns, self._sizes)
+            return _Scratch(self._rows, self._columns, self._sizes[1], self._sizes[3])
 
 
 @lru_cache(maxsize=16)

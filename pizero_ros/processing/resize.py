@@ -41,14 +41,17 @@ class ResizeWithPad:
     size: tuple[int, int]
     rule: ResizeRule
 
-    def __call__(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def __call__(
+        self, rgb: npt.NDArray[np.uint8], out: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.float32]:
         """Return the model's image.
 
         Args:
             rgb: uint8 [H, W, 3].
+            out: float32 [3, size] that is to become the image; None for new memory.
 
         Returns:
-            float32 [3, size] in [-1, 1], C-contiguous; the padding is -1.
+            float32 [3, size] in [-1, 1], the padding is -1; ``out``, or a C-contiguous array.
 
         Raises:
             ObservationError: If the image is not RGB, or so elongated that nothing is left.
@@ -57,7 +60,7 @@ class ResizeWithPad:
             raise ObservationError.at(
                 'image', '', found=f'{rgb.dtype} {list(rgb.shape)}', expected='uint8 [H, W, 3]'
             )
-        return self._fit(rgb)
+        return self._fit(rgb, out)
 
     def of_levels(self, levels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the model's image of a picture whose grey levels are not whole.
@@ -82,15 +85,18 @@ class ResizeWithPad:
         return self._fit(levels.astype(np.uint8) if self.rule == 'antialias' else levels)
 
     def _fit(
-        self, rgb: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+        self,
+        rgb: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+        out: npt.NDArray[np.float32] | None = None,
     ) -> npt.NDArray[np.float32]:
         """Resize, centre and scale a picture of whole or fractional grey levels."""
         height, width = rgb.shape[:2]
         box = self.content(height, width)
-        padded = (box.height, box.width) != self.size
-        shape = (3, *self.size)
-        image = np.full(shape, -1, np.float32) if padded else np.empty(shape, np.float32)
-        inside = image[:, box.top : box.top + box.height, box.left : box.left + box.width]
+        image = np.empty((3, *self.size), np.float32) if out is None else out
+        bottom, right = box.top + box.height, box.left + box.width
+        image[:, : box.top] = image[:, bottom:] = -1
+        image[:, box.top : bottom, : box.left] = image[:, box.top : bottom, right:] = -1
+        inside = image[:, box.top : bottom, box.left : right]
         resample = resampler(height, width, box.height, box.width, self.rule)
         resample(rgb, inside, whole_levels=self.rule == 'antialias')
         return image

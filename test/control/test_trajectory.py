@@ -7,7 +7,15 @@ import pytest
 
 from pizero_ros.control.joint_values import JointValues
 from pizero_ros.control.spline import Knots
-from pizero_ros.control.trajectory import build, step_at, steps_ns, trim, waypoint_velocities
+from pizero_ros.control.trajectory import (
+    build,
+    changes,
+    durations_s,
+    step_at,
+    steps_ns,
+    trim,
+    waypoint_velocities,
+)
 
 MS = 1_000_000
 
@@ -107,3 +115,17 @@ def test_interpolation_with_velocities_never_leaves_its_waypoints():
 
 def test_one_waypoint_has_zero_velocity():
     assert not waypoint_velocities(np.ones((1, 3)), np.array([20 * MS]), np.zeros(3)).any()
+
+
+@pytest.mark.parametrize('count', [1, 2, 50])
+def test_changes_and_durations_are_those_of_numpy_bit_for_bit(count):
+    rng = np.random.default_rng(count)
+    values = rng.normal(0, 10.0 ** rng.integers(-9, 9, (count, 6)))
+    values[0, 0], values[-1, 1] = np.nan, np.inf
+    start = rng.normal(size=6)
+    expected = np.diff(values, axis=0, prepend=start[None])
+    assert np.array_equal(changes(values, start), expected, equal_nan=True)
+    due_ns = np.cumsum(rng.integers(1, 10**9, count))
+    kept = due_ns.copy()
+    assert np.array_equal(durations_s(due_ns), np.diff(due_ns, prepend=0)[:, None] * 1e-9)
+    assert np.array_equal(due_ns, kept)

@@ -119,6 +119,20 @@ def test_graphs_and_proof_of_a_killed_export_are_taken_over(left: Path, again: A
     assert list(left.parent.iterdir()) == [made.path]
 
 
+def test_variants_that_a_killed_export_left_half_written_are_removed(
+    left: Path, again: Again
+) -> None:
+    (left / 'bundle' / 'observe.cuda.onnx').write_bytes(b'half')
+    twin = left / 'bundle' / '.twin.x'
+    twin.mkdir()
+    (twin / 'observe.cuda.onnx.data').write_bytes(b'half')
+    made = again(left.parent / 'bundle')
+    assert 'exporting graphs' not in again.phases
+    names = {path.name for path in made.path.iterdir()}
+    assert names == {*made.manifest.files, 'policy.yaml'}
+    assert 'observe.cuda.onnx' not in names
+
+
 def test_a_proof_of_other_steps_is_made_anew_on_the_same_graphs(left: Path, again: Again) -> None:
     made = again(left.parent / 'bundle', steps=3)
     assert 'exporting graphs' not in again.phases

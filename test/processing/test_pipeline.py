@@ -269,6 +269,53 @@ def test_a_stack_begun_ahead_leaves_frames_that_nobody_prepared_alone(model, rob
     assert not any(frame.has(pipeline.resize) for frame in frames.values())
 
 
+def test_a_frame_is_resized_where_the_model_reads_it(model, robot):
+    pipeline, seen = inputs(model(), robot()), observation(np.zeros(14))
+    expected = inputs(model(), robot())(observation(np.zeros(14))).images
+    pipeline.prepare_stack(seen.images)
+    for slot, frame in seen.images.items():
+        pipeline.prepare_slot(slot, frame)
+    made = pipeline(seen).images
+    assert np.array_equal(made, expected)
+    for frame in seen.images.values():
+        image = pipeline.prepare_image(frame)
+        assert np.shares_memory(image, made)
+        assert not image.flags.writeable
+
+
+def test_a_newer_frame_of_a_slot_leaves_the_image_of_the_one_before_alone(model, robot):
+    pipeline, fresh = inputs(model(), robot()), inputs(model(), robot())
+    rng = np.random.default_rng(4)
+    frames = [Frame.of(rng.integers(0, 256, (48, 64, 3), np.uint8), n) for n in range(3)]
+    seen = observation(np.zeros(14), slots=('base',))
+    pipeline.prepare_stack({'base': frames[0]})
+    for frame in frames:
+        pipeline.prepare_slot('base', frame)
+    made = pipeline(replace(seen, images={'base': frames[2]})).images
+    for frame in frames:
+        assert np.array_equal(pipeline.prepare_image(frame), fresh.resize(frame.rgb()))
+    assert np.array_equal(made[0], fresh.resize(frames[2].rgb()))
+
+
+def test_a_frame_that_cannot_be_decoded_leaves_its_slot_to_the_next_one(model, robot):
+    pipeline = inputs(model(), robot())
+    seen = observation(np.zeros(14), slots=('base',))
+    broken = Frame.of(np.zeros((48, 64), np.uint8))
+    pipeline.prepare_stack({'base': broken})
+    with pytest.raises(ObservationError):
+        pipeline.prepare_slot('base', broken)
+    expected = inputs(model(), robot())(seen).images
+    assert np.array_equal(pipeline(seen).images, expected)
+
+
+def test_a_frame_is_resized_also_before_a_stack_is_begun(model, robot):
+    pipeline, seen = inputs(model(), robot()), observation(np.zeros(14), slots=('base',))
+    pipeline.prepare_slot('base', seen.images['base'])
+    assert seen.images['base'].has(pipeline.resize)
+    expected = inputs(model(), robot())(seen).images
+    assert np.array_equal(pipeline(seen).images, expected)
+
+
 def test_no_camera_at_all_is_refused(model, robot):
     with pytest.raises(ObservationError, match='no usable camera'):
         inputs(model(), robot())(observation(np.zeros(14), slots=()))

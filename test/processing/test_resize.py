@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from pizero_ros.errors import ObservationError
+from pizero_ros.processing import resample
 from pizero_ros.processing.resize import ResizeWithPad
 
 PICTURES = (
@@ -117,6 +118,37 @@ def test_padded_rows_and_odd_remainders_change_nothing():
     view = wide[:, :517]
     resize = ResizeWithPad((97, 97), 'antialias')
     assert np.array_equal(resize(view), resize(np.ascontiguousarray(view)))
+
+
+@pytest.mark.parametrize('rule', ['antialias', 'lerobot'])
+@pytest.mark.parametrize(
+    'sizes',
+    [(480, 640, 168, 224), (720, 1280, 126, 224), (333, 517, 61, 97), (37, 91, 61, 150)],
+)
+def test_strips_of_a_picture_are_the_whole_bit_for_bit(sizes, rule, monkeypatch):
+    height, width, out_height, out_width = sizes
+    rng = np.random.default_rng(5)
+    strips = resample.Resampler(*sizes, rule)
+    monkeypatch.setattr(resample, 'BAND_VALUES', 1 << 40)
+    whole = resample.Resampler(*sizes, rule)
+    for _ in range(3):
+        rgb = rng.integers(0, 256, (height, width, 3), np.uint8)
+        images = np.zeros((2, 3, out_height, out_width), np.float32)
+        for image, resampler in zip(images, (strips, whole), strict=True):
+            resampler(rgb, image, whole_levels=False)
+        assert np.array_equal(*images)
+
+
+def test_an_image_in_memory_that_was_used_before_is_the_same_as_in_new_memory():
+    rng = np.random.default_rng(6)
+    memory = np.full((2, 3, *SQUARE), 7, np.float32)
+    for shape in ((480, 640), (640, 480), (224, 224), (100, 60)):
+        rgb = rng.integers(0, 256, (*shape, 3), np.uint8)
+        for rule in ('antialias', 'lerobot', 'lerobot_left_top'):
+            resize = ResizeWithPad(SQUARE, rule)
+            assert np.shares_memory(resize(rgb, memory[1]), memory)
+            assert np.array_equal(memory[1], resize(rgb))
+            assert (memory[0] == 7).all()
 
 
 def test_threads_share_one_resizer():
