@@ -2,6 +2,7 @@
 # make test   set up, build, run the tests
 # make lint   ruff and mypy
 # make build  set up and build only
+# make train-demo   teach the demo policy from nothing, into out/train-demo (hours; goes on if stopped)
 #
 # WHEELS=kilted make test   the same on ROS 2 Kilted wheels
 # make demo BAG=<folder> EMBODIMENT=<name or file>   the same from a recorded bag
@@ -15,7 +16,7 @@ export PIZERO_VARIANT = $(if $(ROS_DISTRO),,$(filter-out jazzy,$(WHEELS)))
 WITH_ROS = tools/with_ros
 
 .DEFAULT_GOAL := demo
-.PHONY: build demo test lint clean
+.PHONY: build demo test train-demo lint clean
 
 build:
 	@$(PYTHON) tools/setup_environment.py --wheels $(WHEELS)
@@ -26,6 +27,9 @@ demo: build
 
 test: build
 	@$(WITH_ROS) tools/run_tests $(PYTEST_ARGS)
+
+train-demo: build
+	@$(WITH_ROS) tools/train_demo
 
 lint: build
 	@$(WITH_ROS) ruff check .
