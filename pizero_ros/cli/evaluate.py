@@ -121,7 +121,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the trials that are missing, and write the report."""
-    from pizero_ros.cli.evaluate_arguments import asked_for, identities
+    from pizero_ros.cli.evaluate_arguments import asked_for, identities, robots_of
     from pizero_ros.evaluation.journal import Journal
     from pizero_ros.replay.folder import locked
 
@@ -132,14 +132,15 @@ def run(arguments: argparse.Namespace) -> int:
         programs = executables()
         env = environment()
         os.environ.update(env)
-        bundles = dict(asked.bundles)
-        if asked.random:
-            bundles['random'] = _untrained(arguments.out, asked.embodiments, programs, env)
-        journal = Journal(arguments.out, asked.order, identities(bundles, asked.trials))
+        untrained: dict[str, Path] = {}
+        for each in asked.embodiments if asked.random else ():
+            untrained[each.name] = _untrained(arguments.out, each, programs, env)
+        policies = identities(asked.bundles, asked.trials)
+        journal = Journal(arguments.out, asked.order, policies, robots_of(asked.embodiments))
         todo = journal.missing(list(asked.trials))
         try:
             if todo:
-                _evaluate(arguments, asked, bundles, journal, todo, programs, env)
+                _evaluate(arguments, asked, untrained, journal, todo, programs, env)
         finally:
             content = _report(arguments, asked, journal)
     write_json(arguments.json, content)
@@ -149,7 +150,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _untrained(
     out: Path,
-    embodiments: Sequence[Embodiment],
+    embodiment: Embodiment,
     programs: Mapping[str, Path],
     env: Mapping[str, str],
 ) -> Path:
@@ -157,7 +158,7 @@ def _untrained(
 
     with progress_console.status('exporting an untrained policy (once, about half a minute)'):
         return untrained_bundle(
-            embodiments,
+            [embodiment],
             'absolute',
             out=out,
             pizero=programs['pizero'],
@@ -169,7 +170,7 @@ def _untrained(
 def _evaluate(
     arguments: argparse.Namespace,
     asked: Asked,
-    bundles: Mapping[str, Path],
+    untrained: Mapping[str, Path],
     journal: Journal,
     todo: Sequence[Trial],
     programs: Mapping[str, Path],
@@ -181,6 +182,7 @@ def _evaluate(
     from rich.progress import TimeRemainingColumn as Remaining
 
     from pizero_ros.cli.evaluate_run import Runner, bundle_of
+    from pizero_ros.evaluation.trial import RANDOM
 
     columns = (
         TextColumn('{task.description}', markup=False), BarColumn(), MofNCompleteColumn(),
@@ -206,6 +208,7 @@ def _evaluate(
         robots = {each.name: each for each in asked.embodiments}
         for (robot, policy), trials in groupby(todo, lambda t: (t.embodiment, t.policy)):
             progress.update(bar, description=f'{robot} {policy}: starting')
+            bundles = {**asked.bundles, RANDOM: untrained[robot]} if untrained else asked.bundles
             runner.run(robots[robot], bundle_of(policy, bundles), list(trials))
 
 

@@ -64,6 +64,7 @@ def asked_for(arguments: argparse.Namespace) -> Asked:
                 'pizero evaluate', f'--{name}', found=value, expected=f'{low} to {high}'
             )
     embodiments = [load_embodiment(each) for each in dict.fromkeys(arguments.embodiment)]
+    _check_names(embodiments)
     bundles = _bundles(arguments)
     _check_bundles(bundles, embodiments)
     policies = [*bundles, *dict.fromkeys(arguments.baseline)]
@@ -93,6 +94,20 @@ def asked_for(arguments: argparse.Namespace) -> Asked:
         arguments.noise_seed,
     )
     return Asked(order, embodiments, bundles, trials, RANDOM in policies)
+
+
+def _check_names(embodiments: Sequence[Embodiment]) -> None:
+    """Refuse two robots of one name: their trials could not be told apart."""
+    sources: dict[str, str] = {}
+    for each in embodiments:
+        if each.name in sources:
+            raise UsageError.at(
+                '--embodiment',
+                each.name,
+                found=f'{sources[each.name]} and {each.source}',
+                expected='each robot once',
+            )
+        sources[each.name] = each.source
 
 
 def _bundles(arguments: argparse.Namespace) -> dict[str, Path]:
@@ -185,19 +200,48 @@ def _conditions(arguments: argparse.Namespace, tasks: Mapping[str, Sequence[Task
 
 
 def identities(bundles: Mapping[str, Path], trials: Sequence[Trial]) -> dict[str, dict[str, str]]:
-    """Return bundle and identity of each policy; the manifest has the hashes of all files.
+    """Return bundle and identity of each policy: what it does, not when it was exported.
 
     Args:
         bundles: Name → folder.
         trials: Of policies and baselines.
     """
-    from pizero_ros.policy.manifest import MANIFEST_FILE
-    from pizero_ros.replay.identity import file_digest
-
     return {
         name: {
             'bundle': str(bundles[name]) if name in bundles else '',
-            'identity': file_digest(bundles[name] / MANIFEST_FILE) if name in bundles else name,
+            'identity': identity_of(bundles[name]) if name in bundles else name,
         }
         for name in dict.fromkeys(trial.policy for trial in trials)
     }
+
+
+def identity_of(bundle: Path) -> str:
+    """Hash what a bundle computes: its manifest, which has the hashes of the graphs."""
+    import hashlib
+    import json
+
+    import yaml
+
+    from pizero_ros.policy.manifest import MANIFEST_FILE, PARITY_FILE
+
+    manifest = yaml.safe_load((bundle / MANIFEST_FILE).read_text(encoding='utf-8'))
+    files = {name: each for name, each in manifest['files'].items() if name != PARITY_FILE}
+    parts = [manifest[key] for key in ('model', 'embodiments', 'cache', 'noise')]
+    return hashlib.sha256(json.dumps([*parts, files], sort_keys=True).encode()).hexdigest()
+
+
+def robots_of(embodiments: Sequence[Embodiment]) -> dict[str, str]:
+    """Return name → hash of each robot: of its description, and of the model of its simulation."""
+    import hashlib
+    import json
+    from dataclasses import asdict, replace
+
+    from pizero_ros.replay.identity import file_digest
+    from pizero_ros.sim.robot import default_mjcf
+
+    found = {}
+    for each in embodiments:
+        plain = asdict(replace(each, source='', description=''))
+        text = json.dumps(plain, sort_keys=True, default=str) + file_digest(default_mjcf(each))
+        found[each.name] = hashlib.sha256(text.encode()).hexdigest()
+    return found

@@ -44,15 +44,23 @@ class Journal:
     Attributes:
         records: One for each trial, in the order in which they were run.
         policies: Name → ``bundle`` and ``identity`` of each policy so far.
+        robots: Name → hash of each robot so far.
     """
 
-    def __init__(self, folder: Path, order: Order, policies: Mapping[str, Mapping[str, str]]):
+    def __init__(
+        self,
+        folder: Path,
+        order: Order,
+        policies: Mapping[str, Mapping[str, str]],
+        robots: Mapping[str, str],
+    ):
         """Open the journal of a folder, or begin one.
 
         Args:
             folder: Of the evaluation; exists.
             order: What is asked for now.
             policies: Name → ``bundle`` (a path) and ``identity`` (a hash of what it does).
+            robots: Name → hash of what each robot is.
 
         Raises:
             EnvironmentFault: If the folder holds what was asked for otherwise, or files that
@@ -61,6 +69,7 @@ class Journal:
         self._folder = folder
         self._order = order
         self.policies = {name: dict(each) for name, each in policies.items()}
+        self.robots = dict(robots)
         self.records: list[dict[str, Any]] = []
         if (folder / ORDER).exists():
             self._check(_read_order(folder / ORDER))
@@ -106,10 +115,22 @@ class Journal:
                     f'{policy["bundle"]}, SHA-256 {policy["identity"][:12]}…',
                 )
         self.policies = {**before, **self.policies}
+        robots = found['robots']
+        for name, digest in self.robots.items():
+            if robots.get(name, digest) != digest:
+                raise _otherwise(
+                    path, f'robots.{name}', 'another robot of this name', f'SHA-256 {digest[:12]}…'
+                )
+        self.robots = {**robots, **self.robots}
 
     def _write_order(self) -> None:
         path = self._folder / ORDER
-        content = {'schema': SCHEMA, **asdict(self._order), 'policies': self.policies}
+        content = {
+            'schema': SCHEMA,
+            **asdict(self._order),
+            'policies': self.policies,
+            'robots': self.robots,
+        }
         waiting = path.with_suffix('.part')
         try:
             waiting.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
@@ -125,8 +146,9 @@ class Journal:
         try:
             whole, _, cut = path.read_bytes().rpartition(b'\n')
             self.records = [json.loads(line) for line in whole.splitlines()]
-            for record in self.records:
-                key_of(record)
+            keys = [key_of(record) for record in self.records]
+            if len(set(keys)) < len(keys):
+                raise ValueError('a trial that is there twice')
             if cut:
                 with path.open('r+b') as file:
                     file.truncate(len(whole) + (1 if whole else 0))
@@ -156,8 +178,10 @@ def key_of(record: Mapping[str, Any]) -> tuple[str, str, str, str, int]:
 def _read_order(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding='utf-8'))
-        if not isinstance(found, dict) or not isinstance(found.get('policies'), dict):
-            raise ValueError('no object with policies')
+        if not isinstance(found, dict) or not all(
+            isinstance(found.get(key), dict) for key in ('policies', 'robots')
+        ):
+            raise ValueError('no object with policies and robots')
     except (OSError, ValueError) as error:
         raise EnvironmentFault.at(
             path, '', found=str(error), expected='what an evaluation was asked for'

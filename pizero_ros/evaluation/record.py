@@ -43,7 +43,8 @@ def record_of(
         'number': trial.number,
         'seed': trial.seed,
         'success': success,
-        'progress': round(score.progress, 4),
+        # A policy that ends or fails has not succeeded, wherever the hand was.
+        'progress': round(score.progress if success else min(score.progress, 0.99), 4),
         'steps_done': score.steps_done,
         'followed': score.followed,
         'approached': [

@@ -50,8 +50,9 @@ class KeypointEmbeddings(nn.Module):
         along = torch.arange(self._side, dtype=torch.float32, device=x.device)
         along = along * (2.0 / self._side) + (1.0 / self._side - 1.0)
         rows = torch.unflatten(share, -1, (self._side, -1))
-        across = rows.sum(2) @ along
-        down = rows.sum(3) @ along
+        # No matrix products: autocast would round places to bfloat16.
+        across = (rows.sum(2) * along).sum(-1)
+        down = (rows.sum(3) * along).sum(-1)
         sure = share.square().sum(-1).log()
         place = [sure]
         for axis in (across, down):

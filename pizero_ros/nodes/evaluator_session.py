@@ -177,6 +177,9 @@ class EvaluatorSession(SimulationSession):
                 self._instructions.publish(String(data=task.instruction))
             patience_s = 60.0 + _PATIENCE * (limit_s + DWELL_S) / self._speed
             self.until(lambda: self._over(limit_s), 'end of the trial', patience_s)
+            self._trial = self._judge = None
+            if self._has_policy:
+                self._finish(trial)
         except NodeEnded as error:
             if error.name != POLICY:
                 raise
@@ -185,8 +188,6 @@ class EvaluatorSession(SimulationSession):
             self._trial = self._judge = None
         score = self._score
         if not ended:
-            if self._has_policy:
-                self._finish(trial)
             ended, reason = ('success', '') if score.success else ('time', '')
             if not score.success and self._account.fault:
                 ended, reason = 'fault', self._account.fault

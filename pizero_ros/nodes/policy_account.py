@@ -38,13 +38,16 @@ class Account:
         self._last: PolicyStatus | None = None
         self._holds: dict[str, str] = {}
         self._missing_before = 0
+        self._intervened_before: dict[str, int] = {}
 
     def take(self, status: PolicyStatus) -> None:
         """Take the next status; every one, in order."""
         if self._last is None:
             if status.state in (PolicyStatus.STATE_INACTIVE, PolicyStatus.STATE_FAULT):
                 return
+            # What the node counts since it was configured.
             self._missing_before = sum(status.stream_missing)
+            self._intervened_before = _interventions(status)
         self._last = status
         self.active = status.state != PolicyStatus.STATE_INACTIVE
         if status.state == PolicyStatus.STATE_FAULT:
@@ -77,12 +80,20 @@ class Account:
                 'p50': round(last.latency_p50_ms[at], 1),
                 'p95': round(last.latency_p95_ms[at], 1),
             }
-        counts = zip(last.intervention_names, last.intervention_counts, strict=True)
+        before = self._intervened_before
+        intervened = {
+            name: count - before.get(name, 0) for name, count in _interventions(last).items()
+        }
         return {
             'prompt': last.prompt,
             'holds': list(self._holds.values()),
             'counters': {name: int(getattr(last, name)) for name in COUNTERS},
-            'interventions': {name: int(count) for name, count in counts if count},
+            'interventions': {name: count for name, count in intervened.items() if count},
             'messages_missing': sum(last.stream_missing) - self._missing_before,
             'latency_ms': latency,
         }
+
+
+def _interventions(status: PolicyStatus) -> dict[str, int]:
+    counts = zip(status.intervention_names, status.intervention_counts, strict=True)
+    return {name: int(count) for name, count in counts}

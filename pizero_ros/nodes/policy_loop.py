@@ -195,16 +195,25 @@ class PolicyLoop:
 
     def _prepare_apart(self) -> None:
         """Resize ahead of time; a frame that cannot be decoded is reported by the observation."""
-        with suppress(IndexError, PizeroError):  # Another thread may have been quicker.
-            self._predictor.inputs.prepare_image(self._arrived.popleft())
+        if (frame := self._next_arrived()) is not None:
+            with suppress(PizeroError):
+                self._predictor.inputs.prepare_image(frame)
 
     def _prepare_next(self) -> None:
         """Do the same where the model reads it, unless a newer frame has come meanwhile."""
-        with suppress(IndexError, PizeroError):
-            frame = self._arrived.popleft()
-            for topic, held in self._assembler.frames().items():
-                if held is frame:
+        if (frame := self._next_arrived()) is None:
+            return
+        for topic, held in self._assembler.frames().items():
+            if held is frame:
+                with suppress(PizeroError):
                     self._predictor.inputs.prepare_slot(self._slots[topic], frame)
+
+    def _next_arrived(self) -> Frame | None:
+        """Take the oldest frame that waits; another thread may have been quicker."""
+        try:
+            return self._arrived.popleft()
+        except IndexError:
+            return None
 
     def _prepare_others(self) -> None:
         """Do for the frames that are resized already what is left before the last one comes."""

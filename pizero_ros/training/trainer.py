@@ -173,7 +173,9 @@ class Trainer:
         latest = folder.latest if saved else None
         if looked is None:
             return Outcome(done, loss, None, {}, latest, stopped)
-        measures = dict(zip(self._objective.measures, looked.measures, strict=True))
+        shares = zip(self._objective.measures, looked.measures, strict=True)
+        # A measure without a single case has no share.
+        measures = {name: share for name, share in shares if math.isfinite(share)}
         return Outcome(done, loss, looked.loss, measures, latest, stopped)
 
     def rehearse(self) -> float:

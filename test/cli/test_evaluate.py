@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from pizero_ros.cli.evaluate_arguments import identity_of
 from pizero_ros.cli.main import main
+from pizero_ros.policy.manifest import MANIFEST_FILE
+from pizero_ros.resources import config_dir
 
 HOLD = ('--baseline', 'hold')
 ARM = ('--embodiment', 'sim_single_arm')
@@ -33,6 +38,27 @@ def test_wrong_usage_ends_with_2_and_leaves_nothing(tmp_path, capsys, words, tol
     assert main(['evaluate', *words, '--out', str(tmp_path / 'out')]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_robot_that_is_named_twice_is_refused(tmp_path, capsys):
+    again = str(config_dir() / 'embodiments' / 'sim_single_arm.yaml')
+    words = (*HOLD, *ARM, '--embodiment', again)
+    assert main(['evaluate', *words, '--out', str(tmp_path / 'out')]) == 2
+    assert 'expected each robot once' in capsys.readouterr().err
+
+
+def test_a_policy_is_what_it_does_and_not_when_it_was_exported(tiny_bundle, tmp_path):
+    manifest = (tiny_bundle / MANIFEST_FILE).read_text()
+    (created,) = re.findall(r"created: '?([^'\n]+)", manifest)
+    found = []
+    for text in (
+        manifest,
+        manifest.replace(created, '2020-01-01T00:00:00+00:00'),
+        manifest.replace('steps: 10', 'steps: 9'),
+    ):
+        (tmp_path / MANIFEST_FILE).write_text(text)
+        found.append(identity_of(tmp_path))
+    assert found[0] == found[1] != found[2]
 
 
 def test_a_task_of_another_robot_is_left_out_and_one_of_none_is_refused(tmp_path, capsys):
