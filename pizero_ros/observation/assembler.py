@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from pizero_ros.observation.cameras import Decode
     from pizero_ros.observation.streams import StreamClock, StreamStatus
 
-CLOCK_SLACK_NS = 500_000_000
-"""Two callbacks may read the node's clock in the other order than they enter here, and a busy
-machine keeps one of them waiting in between (0.18 s was seen); only a larger step back means that
-the clock itself was set back."""
+CLOCK_SLACK_NS = 100_000_000
+"""Two callbacks may read the node's clock in the other order than they enter here; only a larger
+step back means that the clock itself was set back."""
 
 
 class Span(NamedTuple):
