@@ -62,6 +62,8 @@ def quantize(graph: Path, out: Path) -> None:
             weight_type=QuantType.QInt8,
             op_types_to_quantize=['MatMul'],
             nodes_to_exclude=small,
+            # Of what shape inference cannot name: every product here is of float32.
+            extra_options={'DefaultTensorType': onnx.TensorProto.FLOAT},
         )
 
 
