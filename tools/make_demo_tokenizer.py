@@ -29,7 +29,7 @@ def main() -> None:
         told |= dict.fromkeys(
             text
             for task in two_step_tasks_of(embodiment)
-            for text in (task.instruction, *(f'first {task.instruction}',))
+            for text in (task.instruction, f'first {task.instruction}')
         )
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(told),

@@ -35,6 +35,7 @@ from pizero_ros.demo.stages import POLICY, ROBOT
 from pizero_ros.errors import ObservationError
 from pizero_ros.msg import ActionChunk, PolicyStatus
 from pizero_ros.nodes.command_types import MESSAGE_TYPES
+from pizero_ros.nodes.policy_account import COUNTERS
 from pizero_ros.nodes.replay_node import message_class
 from pizero_ros.observation.images import decode_compressed, decode_image, orient
 from pizero_ros.observation.intake import odometry_values, stamp_ns
@@ -52,14 +53,6 @@ ENOUGH = 1000
 RELIABLE = QoSProfile(depth=ENOUGH)
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 ONE_PICTURE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-COUNTERS = (
-    'chunks_received',
-    'chunks_sent',
-    'chunks_discarded',
-    'observations_refused',
-    'starvations',
-    'deadlines_missed',
-)
 
 
 class Observer:
