@@ -115,6 +115,11 @@ class Pi0(nn.Module):
         return model.eval()
 
     @property
+    def vision_tower(self) -> VisionTower:
+        """The image tower."""
+        return self.paligemma_with_expert.paligemma.model.vision_tower
+
+    @property
     def vlm(self) -> Gemma:
         """The stack that reads images and prompt."""
         return self.paligemma_with_expert.paligemma.model.language_model

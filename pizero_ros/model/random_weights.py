@@ -23,6 +23,9 @@ _HEAT_STD = 1.0
 """So large that a keypoint looks somewhere from the beginning; one that looks everywhere learns
 nothing for hundreds of steps."""
 
+_NAME_STD = 1.0
+"""As large as what a keypoint sees: which keypoint a token is of matters most."""
+
 
 @torch.no_grad()
 def fill_random(model: Pi0, seed: int) -> None:
@@ -59,5 +62,7 @@ def _std(name: str, parameter: torch.Tensor, depth: int) -> float:
         return _HEAD_STD
     if name.endswith('embeddings.heat.weight'):
         return _HEAT_STD
+    if name.endswith('embeddings.keypoint_embedding.weight'):
+        return _NAME_STD
     writer = name.split('.')[-2] in _RESIDUAL_WRITERS
     return float((fan_in * (2 * depth if writer else 1)) ** -0.5)

@@ -108,6 +108,12 @@ class VisionTower(nn.Module):
         super().__init__()
         self.vision_model = _VisionModel(sizes)
 
+    @property
+    def stem(self) -> KeypointEmbeddings | None:
+        """What makes keypoints of pictures; None where patches are the tokens."""
+        embeddings = self.vision_model.embeddings
+        return embeddings if isinstance(embeddings, KeypointEmbeddings) else None
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Turn images into tokens.
 

@@ -144,6 +144,7 @@ def _grounding(fields: Fields) -> GroundingConfig:
         seed=fields.integer('seed', minimum=0),
         picture=fields.integer('picture', 224, minimum=16),
         bins=fields.integer('bins', 32, minimum=2),
+        keypoints=fields.number('keypoints', 0.0, minimum=0.0),
     )
     end = config.seed + config.scenes + config.held_out
     if end > SEEDS['train'].stop:

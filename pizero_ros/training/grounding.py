@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from pizero_ros.errors import TrainingConfigError
 from pizero_ros.model.answers import answer_logits, likeliest_answer
+from pizero_ros.training.heat_maps import HeatMaps, heat_hits, heat_loss
 from pizero_ros.training.locations import PER_CAMERA, Locations
 from pizero_ros.training.objective import Objective, Terms
 from pizero_ros.training.trainable import unanswering
@@ -18,20 +20,34 @@ if TYPE_CHECKING:
 
 
 class Grounding(Objective):
-    """Cross-entropy of location tokens; the expert does not learn."""
+    """Cross-entropy of location tokens, and of keypoints' maps; the expert does not learn."""
 
     loss_name = 'cross-entropy of a location token'
-    measures = ('located', 'nowhere')
 
-    def __init__(self, policy: Pi0, bins: int) -> None:
+    def __init__(self, policy: Pi0, bins: int, keypoints: float = 0.0) -> None:
         """Wrap a policy.
 
         Args:
             policy: The policy.
             bins: Places along each side of a picture.
+            keypoints: Weight of what the first keypoints of the stem are told, each of one object,
+                beside a location token; 0 tells them nothing.
+
+        Raises:
+            TrainingConfigError: If keypoints are to be told, and there are none.
         """
         super().__init__(policy)
         self._locations = Locations(policy.architecture.vocabulary, bins)
+        self._weight = keypoints
+        self.measures = ('located', 'nowhere', *(('keypoints',) if keypoints else ()))
+        self._stem = policy.vision_tower.stem if keypoints else None
+        if keypoints and self._stem is None:
+            raise TrainingConfigError.at(
+                'grounding.keypoints',
+                '',
+                found=keypoints,
+                expected='0: the architecture has patches and no keypoints',
+            )
 
     def unreached(self) -> set[str]:
         """Name the weights on which no answer depends."""
@@ -57,11 +73,29 @@ class Grounding(Objective):
             draw: Nothing.
             judged: Whether to let the policy answer by itself, too. ``located`` is the share of
                 the views of an object whose two bins are each within 1 of the truth, ``nowhere``
-                that of the views without the object in which it is not seen either.
+                that of the views without the object in which it is not seen either, ``keypoints``
+                that of the visible objects whose map is highest within a cell of the truth.
 
         Returns:
-            Sums over the tokens of an answer, and how many there are.
+            Sums over the tokens of an answer, and how many there are. What keypoints are told
+            counts as a share of each token.
         """
+        if self._stem is None:
+            return self._answers(batch, judged=judged)
+        with HeatMaps(self._stem) as made:
+            terms = self._answers(batch, judged=False)
+        maps = made.of(batch.objects)
+        loss = self._weight * heat_loss(maps, batch.objects)
+        terms = terms._replace(sums=terms.sums + terms.counts * loss)
+        if not judged:
+            return terms
+        hits, cases = self._judge(batch)
+        hit, case = heat_hits(maps, batch.objects)
+        return terms._replace(
+            hits=torch.cat((hits, hit.float()[None])), cases=torch.cat((cases, case.float()[None]))
+        )
+
+    def _answers(self, batch: Questions, *, judged: bool) -> Terms:
         logits = answer_logits(self.policy, batch.seen, batch.answer, batch.told)
         losses = functional.cross_entropy(
             logits.flatten(0, 1), batch.answer.flatten(), reduction='none'

@@ -14,7 +14,7 @@ from pizero_ros.processing.prompt import PromptEncoder
 from pizero_ros.sim.tasks.task import tasks_of
 from pizero_ros.training.data import model_spec
 from pizero_ros.training.locations import VISIBLE, Locations
-from pizero_ros.training.questions import QuestionSource, SceneSet
+from pizero_ros.training.questions import QuestionSource, SceneSet, objects_of
 from pizero_ros.training.scene_pictures import scene_pictures
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ def prepare_scenes(
                 tell=tell,
             )
             sets.append(SceneSet(scenes, seeds.start, _tasks(robot, scenes.objects)))
+    if grounding.keypoints:
+        _check_keypoints(objects_of(learn), architecture)
     return GroundingData(
         model=model,
         semantics={},
@@ -175,6 +177,18 @@ def _check_slots(robot: Embodiment, model: ModelSpec) -> None:
                 found=', '.join(model.slots),
                 expected=f'{camera.slot} too, a camera of {robot.name}',
             )
+
+
+def _check_keypoints(objects: tuple[str, ...], architecture: Architecture) -> None:
+    stem = architecture.vision.stem
+    if stem is not None and stem.keypoints < len(objects):
+        raise TrainingConfigError.at(
+            'grounding.keypoints',
+            '',
+            found=f'{stem.keypoints} keypoints in the architecture',
+            expected=f'at least one for each of {", ".join(objects)}',
+            remedy='`grounding.keypoints: 0` tells them nothing.',
+        )
 
 
 def _identity(model: ModelSpec, grounding: GroundingConfig, sets: tuple[SceneSet, ...]) -> str:

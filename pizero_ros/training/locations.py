@@ -73,7 +73,20 @@ class Locations:
         Returns:
             int64 [N, 2].
         """
-        seen = (visible >= VISIBLE) & np.isfinite(pixel).all(axis=1)
-        share = (np.where(seen[:, None], pixel, 0.0) + 0.5) / side
-        place = np.clip(np.floor(share * self.bins), 0, self.bins - 1).astype(np.int64)
-        return np.where(seen[:, None], self.first + place, self.nowhere)
+        seen = self.seen(pixel, visible)
+        place = np.floor(self.shares(pixel, side) * self.bins)
+        place = np.clip(place, 0, self.bins - 1).astype(np.int64)
+        return np.where(seen[..., None], self.first + place, self.nowhere)
+
+    @staticmethod
+    def seen(
+        pixel: npt.NDArray[np.float32], visible: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.bool_]:
+        """Say what is somewhere: bool [...] of pixels [..., 2] and visible shares [...]."""
+        return (visible >= VISIBLE) & np.isfinite(pixel).all(axis=-1)
+
+    @staticmethod
+    def shares(pixel: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.float32]:
+        """Return pixels [..., 2] as shares of the picture, 0 to 1; 0 behind the camera."""
+        share = (np.where(np.isfinite(pixel), pixel, -0.5) + np.float32(0.5)) / np.float32(side)
+        return share.clip(0.0, 1.0)

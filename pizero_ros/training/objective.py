@@ -40,7 +40,7 @@ class Objective(nn.Module, ABC):
     """
 
     loss_name: ClassVar[str]
-    measures: ClassVar[tuple[str, ...]] = ()
+    measures: tuple[str, ...] = ()
     policy: Pi0
 
     def __init__(self, policy: Pi0) -> None:

@@ -11,6 +11,7 @@ from pizero_ros.model.pi0 import Conditioning
 from pizero_ros.processing.resize import ResizeWithPad
 from pizero_ros.training.ahead import Ahead
 from pizero_ros.training.batch import moved
+from pizero_ros.training.heat_maps import Objects
 from pizero_ros.training.locations import PER_CAMERA
 from pizero_ros.training.mixture import Mixture
 
@@ -36,12 +37,14 @@ class Questions(NamedTuple):
         seen: Pictures and instruction; the state is 0, because the VLM has no part of it.
         answer: int64 [B, 2 N], for each of N cameras the tokens of u and v.
         told: bool [B, 2 N], False at cameras that a sample does not have.
+        objects: Where all objects are, not only the one that is asked for.
         samples: Name of each sample, for messages.
     """
 
     seen: Conditioning
     answer: torch.Tensor
     told: torch.Tensor
+    objects: Objects
     samples: Sequence[str] = ()
 
     def to(self, device: torch.device) -> Questions:
@@ -50,6 +53,7 @@ class Questions(NamedTuple):
             seen=moved(self.seen, device),
             answer=self.answer.to(device),
             told=self.told.to(device),
+            objects=self.objects.to(device),
         )
 
     def numbers(self) -> Mapping[str, torch.Tensor]:
@@ -69,6 +73,11 @@ class SceneSet(NamedTuple):
     scenes: ScenePictures
     first: int
     tasks: tuple[tuple[Task, ...], ...]
+
+
+def objects_of(sets: Sequence[SceneSet]) -> tuple[str, ...]:
+    """Return the names of all objects of some sets, each once: the order of ``Objects``."""
+    return tuple(dict.fromkeys(name for each in sets for name in each.scenes.objects))
 
 
 class QuestionSource:
@@ -105,6 +114,7 @@ class QuestionSource:
             [len(each.scenes) for each in sets], batch_size=batch_size, seed=seed, exponent=0.0
         )
         self._sets = tuple(sets)
+        self._objects = objects_of(sets)
         self._model = model
         self._prompt = prompt
         self._locations = locations
@@ -139,6 +149,9 @@ class QuestionSource:
         tokens = np.zeros((count, model.prompt.max_tokens), np.int64)
         words = np.zeros(tokens.shape, np.bool_)
         answer = np.zeros((count, len(slots), PER_CAMERA), np.int64)
+        shape = (count, len(slots), len(self._objects))
+        places = np.zeros((*shape, 2), np.float32)
+        shown, known = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
         names = []
         first = step * mixture.batch_size + rank * count
         for row, pick in enumerate(picks):
@@ -151,13 +164,19 @@ class QuestionSource:
             words[row, : len(said)] = True
             pixels, visible = scenes.pixels[pick.number], scenes.visible[pick.number]
             where = self._locations.tokens(pixels[:, asked], visible[:, asked], self._side)
+            shares = self._locations.shares(pixels, self._side)
+            seen = self._locations.seen(pixels, visible)
+            at = [self._objects.index(name) for name in scenes.objects]
             for number, picture in enumerate(scenes.pictures(pick.number)):
                 place = slots.index(scenes.slots[number])
                 images[row, place] = self._resize(picture)
                 cameras[row, place] = True
                 answer[row, place] = where[number]
+                places[row, place, at] = shares[number]
+                shown[row, place, at] = seen[number]
+                known[row, place, at] = True
             names.append(f'scene {seed + pick.number} of {scenes.robot.name}, {text!r}')
-        seen = Conditioning(
+        conditioning = Conditioning(
             images=torch.from_numpy(images),
             tokens=torch.from_numpy(tokens),
             state=torch.zeros(count, model.state_dim),
@@ -165,7 +184,9 @@ class QuestionSource:
             token_mask=torch.from_numpy(words),
         )
         told = torch.from_numpy(cameras.repeat(PER_CAMERA, axis=1))
-        return Questions(seen, torch.from_numpy(answer.reshape(count, -1)), told, names)
+        objects = Objects(*(torch.from_numpy(each) for each in (places, shown, known)))
+        answers = torch.from_numpy(answer.reshape(count, -1))
+        return Questions(conditioning, answers, told, objects, names)
 
     def _tokens(self, text: str) -> npt.NDArray[np.int64]:
         if text not in self._words:

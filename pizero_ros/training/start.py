@@ -75,7 +75,7 @@ def first_policy(
 def objective_of(config: TrainingConfig, policy: Pi0) -> Objective:
     """Return what a run makes small, around its policy."""
     if config.grounding is not None:
-        return Grounding(policy, config.grounding.bins)
+        return Grounding(policy, config.grounding.bins, config.grounding.keypoints)
     return FlowMatching(
         policy,
         learn_repeated=config.learn_repeated,

@@ -20,6 +20,7 @@ from pizero_ros.training.config import (
     OptimizerConfig,
     TrainingConfig,
 )
+from pizero_ros.training.heat_maps import Objects
 from pizero_ros.training.locations import Locations
 from pizero_ros.training.questions import Questions
 
@@ -117,10 +118,14 @@ class SyntheticQuestions:
         locations = Locations(sizes.vocabulary, BINS)
         images = np.full((count, 2, 3, side, side), -1, np.float32)
         answer = np.zeros((count, 2, 2), np.int64)
+        places = np.zeros((count, 2, 1, 2), np.float32)
+        shown = np.zeros((count, 2, 1), np.bool_)
         for row in range(count):
             pixel = rng.integers(2, side - 2, (2, 2))
             visible = (rng.random(2) < 0.7).astype(np.float32)
             answer[row] = locations.tokens(pixel.astype(np.float32), visible, side)
+            places[row, :, 0] = (pixel + 0.5) / side
+            shown[row, :, 0] = visible > 0
             for camera in np.flatnonzero(visible):
                 u, v = pixel[camera]
                 images[row, camera, :, v - 2 : v + 3, u - 2 : u + 3] = 1
@@ -139,4 +144,6 @@ class SyntheticQuestions:
         )
         answers = torch.from_numpy(answer.reshape(count, 4))
         names = [f'question {step}.{i}' for i in range(count)]
-        return Questions(seen, answers[part], told[part], names[part])
+        objects = Objects(torch.from_numpy(places), torch.from_numpy(shown), cameras[..., None])
+        objects = Objects(*(each[part] for each in objects))
+        return Questions(seen, answers[part], told[part], objects, names[part])

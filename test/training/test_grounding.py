@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,13 @@ import torch
 from synthetic import BINS, SCENES, SMALL, SyntheticQuestions, config_of
 
 from pizero_ros.checkpoints.checkpoint import open_checkpoint
-from pizero_ros.errors import TrainingError
+from pizero_ros.errors import TrainingConfigError, TrainingError
 from pizero_ros.model.answers import answer_logits
 from pizero_ros.model.architecture import StemSizes
 from pizero_ros.model.pi0 import Pi0
 from pizero_ros.training.distributed import Team
 from pizero_ros.training.grounding import Grounding
+from pizero_ros.training.heat_maps import HeatMaps, Objects, heat_hits, heat_loss
 from pizero_ros.training.locations import Locations
 from pizero_ros.training.saved import run_folder
 from pizero_ros.training.trainable import unanswering
@@ -43,7 +45,7 @@ def train(path: Path, config, *, until=None, resume=False, source=None):
 
 
 def config(**changes):
-    return config_of(objective='grounding', grounding=SCENES, **changes)
+    return config_of(**{'objective': 'grounding', 'grounding': SCENES, **changes})
 
 
 def rows(path: Path, name: str) -> list[dict[str, str]]:
@@ -127,10 +129,12 @@ def test_a_run_learns_to_see_and_leaves_the_expert_alone(tmp_path):
         assert still == (name in unanswering(start)), name
 
 
-def test_keypoints_learn_where_things_are():
+def with_stem(**changes):
     stem = StemSizes(channels=(8, 8), keypoints=4)
-    sizes = replace(SMALL, vision=replace(SMALL.vision, patch=0, stem=stem))
-    run = config(steps=200, batch=24, validate_batches=4)
+    return replace(SMALL, vision=replace(SMALL.vision, patch=0, stem=stem), **changes)
+
+
+def learn(run, sizes):
     trainer = Trainer(
         run,
         Pi0.random(sizes, 3),
@@ -138,12 +142,71 @@ def test_keypoints_learn_where_things_are():
         ALONE,
         validation=SyntheticQuestions(sizes, 24, seed=9),
     )
-    for step in range(200):
+    for step in range(run.steps):
         trainer._step(step, False)
+    return trainer.validate().measures
+
+
+def test_keypoints_learn_where_things_are():
     # A guess that knows nothing of the picture is within one bin in both axes one time in eight.
-    located, nowhere = trainer.validate().measures
+    located, nowhere = learn(config(steps=200, batch=24, validate_batches=4), with_stem())
     assert located > 0.3
     assert nowhere > 0.9
+
+
+def test_keypoints_that_are_told_their_objects_see_them_at_once():
+    told = replace(SCENES, keypoints=0.3)
+    run = config(steps=40, batch=24, validate_batches=4, grounding=told)
+    assert learn(run, with_stem())[2] > 0.9
+    weak = replace(run, grounding=replace(SCENES, keypoints=1e-9))
+    assert learn(weak, with_stem())[2] < 0.6
+
+
+@torch.no_grad()
+def test_what_keypoints_are_told_counts_beside_each_token():
+    policy = Pi0.random(with_stem(), 3)
+    batch = SyntheticQuestions(SMALL, 6).batch(0, 0, 1)
+    alone = Grounding(policy, BINS)(batch, None)
+    both = Grounding(policy, BINS, keypoints=0.3)(batch, None)
+    stem = policy.vision_tower.stem
+    with HeatMaps(stem) as made:
+        policy.embed_views(batch.seen.images.flatten(0, 1))
+    maps = made.of(batch.objects)
+    assert not stem.heat._forward_hooks
+    side = maps.shape[-1]
+    assert maps.shape == (6, 2, 1, side, side)
+    torch.testing.assert_close(maps.exp().sum((-2, -1)), torch.ones(6, 2, 1))
+    expected = alone.sums + 0.3 * heat_loss(maps, batch.objects) * alone.counts
+    torch.testing.assert_close(both.sums, expected)
+    assert torch.equal(both.counts, alone.counts)
+
+
+def test_maps_are_right_around_the_object_and_flat_where_it_is_not_seen():
+    place = torch.tensor([[[[0.3, 0.8]]], [[[0.0, 1.0]]]])  # cells 0.7 and 2.7; -0.5 and 3.5
+    yes = torch.ones(2, 1, 1, dtype=torch.bool)
+    ideal = torch.zeros(2, 1, 1, 4, 4)
+    ideal[0, 0, 0, 2:4, 0:2] = torch.tensor([[0.3 * 0.3, 0.3 * 0.7], [0.7 * 0.3, 0.7 * 0.7]])
+    ideal[1, 0, 0, 3, 0] = 1.0
+    maps = ideal.clamp(min=1e-9).log()
+    entropy = -(ideal * maps).sum((-3, -2, -1))[:, 0]
+    seen = Objects(place, yes, yes)
+    torch.testing.assert_close(heat_loss(maps, seen), entropy)
+    assert [int(each) for each in heat_hits(maps, seen)] == [2, 2]
+    flat = torch.full_like(maps, -math.log(16.0))
+    hidden = Objects(place, ~yes, yes)
+    torch.testing.assert_close(heat_loss(flat, hidden), torch.full((2,), math.log(16.0)))
+    assert (heat_loss(maps, hidden) > 5.0).all()
+    assert [int(each) for each in heat_hits(maps, hidden)] == [0, 0]
+    away = maps.flip(-1)
+    assert [int(each) for each in heat_hits(away, seen)] == [0, 2]
+    untold = Objects(place, yes, ~yes)
+    assert heat_loss(maps, untold).tolist() == [0.0, 0.0]
+    assert [int(each) for each in heat_hits(maps, untold)] == [0, 0]
+
+
+def test_patches_cannot_be_told(policy):
+    with pytest.raises(TrainingConfigError, match=r'grounding\.keypoints.*no keypoints'):
+        Grounding(policy, BINS, keypoints=0.3)
 
 
 def test_going_on_gives_the_same_curve_and_weights(tmp_path):
