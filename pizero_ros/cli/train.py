@@ -70,6 +70,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
+    from pizero_ros.training.memory import keep_memory
+
+    keep_memory()
     try:
         import torch  # noqa: F401
     except ImportError:

@@ -177,7 +177,8 @@ def _full(data: Fields) -> Architecture:
             image_size=_size(vision, 'image_size'),
             patch=0 if vision.has('stem') else _size(vision, 'patch'),
             width=_size(vision, 'width'),
-            depth=_size(vision, 'depth'),
+            # Keypoints may go to the VLM as they are.
+            depth=vision.integer('depth', minimum=0 if vision.has('stem') else 1),
             mlp=_size(vision, 'mlp'),
             heads=_size(vision, 'heads'),
             stem=_stem(vision.mapping('stem')) if vision.has('stem') else None,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import torch
+
 from pizero_ros.model.pi0 import Conditioning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import torch
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Batch(NamedTuple):
@@ -86,3 +89,20 @@ def moved(seen: Conditioning, device: torch.device) -> Conditioning:
         camera_mask=None if cameras is None else cameras.to(device),
         token_mask=None if words is None else words.to(device),
     )
+
+
+def padded(prompts: Sequence[npt.NDArray[np.int64]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Join prompts, as long as the longest: pads are as if left out, and cost as much as words.
+
+    Args:
+        prompts: Of B samples, int64 [L] each.
+
+    Returns:
+        Tokens, int64 [B, longest], and bool [B, longest], False at pads.
+    """
+    tokens = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.int64)
+    words = torch.zeros(tokens.shape, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        tokens[row, : len(prompt)] = torch.tensor(prompt)
+        words[row, : len(prompt)] = True
+    return tokens, words

@@ -11,7 +11,7 @@ from pizero_ros.errors import DatasetError
 from pizero_ros.model.pi0 import Conditioning
 from pizero_ros.observation.observation import Frame, Observation
 from pizero_ros.processing.pipeline import InputPipeline, OutputPipeline
-from pizero_ros.training.batch import Batch
+from pizero_ros.training.batch import Batch, padded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,8 +74,7 @@ class Collator:
         count = len(examples)
         images = np.zeros((count, len(slots), 3, *model.image_size), np.float32)
         cameras = np.zeros((count, len(slots)), np.bool_)
-        tokens = np.zeros((count, model.prompt.max_tokens), np.int64)
-        words = np.zeros(tokens.shape, np.bool_)
+        prompts = []
         states = np.empty((count, model.state_dim), np.float32)
         actions = np.empty((count, model.horizon, model.action_dim), np.float32)
         for row, example in enumerate(examples):
@@ -83,18 +82,18 @@ class Collator:
             present = [slot in example.images for slot in slots]
             images[row, present] = inputs.images
             cameras[row] = present
-            tokens[row, : len(inputs.tokens)] = inputs.tokens
-            words[row, : len(inputs.tokens)] = True
+            prompts.append(inputs.tokens)
             states[row] = inputs.state
             outputs = self._outputs[example.embodiment]
             actions[row] = outputs.inverse(example.actions, example.state)
         valid = np.stack([example.actions_valid for example in examples])
+        tokens, words = padded(prompts)
         seen = Conditioning(
             images=torch.from_numpy(images),
-            tokens=torch.from_numpy(tokens),
+            tokens=tokens,
             state=torch.from_numpy(states),
             camera_mask=torch.from_numpy(cameras),
-            token_mask=torch.from_numpy(words),
+            token_mask=words,
         )
         names = [example.name for example in examples]
         return Batch(seen, torch.from_numpy(actions), torch.from_numpy(valid), names)

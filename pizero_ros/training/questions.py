@@ -10,7 +10,7 @@ import torch
 from pizero_ros.model.pi0 import Conditioning
 from pizero_ros.processing.resize import ResizeWithPad
 from pizero_ros.training.ahead import Ahead
-from pizero_ros.training.batch import moved
+from pizero_ros.training.batch import moved, padded
 from pizero_ros.training.heat_maps import Objects
 from pizero_ros.training.locations import PER_CAMERA
 from pizero_ros.training.mixture import Mixture
@@ -146,8 +146,7 @@ class QuestionSource:
         count = len(picks)
         images = np.zeros((count, len(slots), 3, *model.image_size), np.float32)
         cameras = np.zeros((count, len(slots)), np.bool_)
-        tokens = np.zeros((count, model.prompt.max_tokens), np.int64)
-        words = np.zeros(tokens.shape, np.bool_)
+        prompts = []
         answer = np.zeros((count, len(slots), PER_CAMERA), np.int64)
         shape = (count, len(slots), len(self._objects))
         places = np.zeros((*shape, 2), np.float32)
@@ -159,9 +158,7 @@ class QuestionSource:
             rng = np.random.default_rng([mixture.seed, _ASKED, first + row])
             asked = int(rng.integers(len(tasks)))
             text = tasks[asked][rng.integers(len(tasks[asked]))].say(rng)
-            said = self._tokens(text)
-            tokens[row, : len(said)] = said
-            words[row, : len(said)] = True
+            prompts.append(self._tokens(text))
             pixels, visible = scenes.pixels[pick.number], scenes.visible[pick.number]
             where = self._locations.tokens(pixels[:, asked], visible[:, asked], self._side)
             shares = self._locations.shares(pixels, self._side)
@@ -176,12 +173,13 @@ class QuestionSource:
                 shown[row, place, at] = seen[number]
                 known[row, place, at] = True
             names.append(f'scene {seed + pick.number} of {scenes.robot.name}, {text!r}')
+        tokens, words = padded(prompts)
         conditioning = Conditioning(
             images=torch.from_numpy(images),
-            tokens=torch.from_numpy(tokens),
+            tokens=tokens,
             state=torch.zeros(count, model.state_dim),
             camera_mask=torch.from_numpy(cameras),
-            token_mask=torch.from_numpy(words),
+            token_mask=words,
         )
         told = torch.from_numpy(cameras.repeat(PER_CAMERA, axis=1))
         objects = Objects(*(torch.from_numpy(each) for each in (places, shown, known)))
