@@ -1,4 +1,5 @@
 # make demo   set up, build, run the policy on the three simulated robots, write out/demo/
+# make demo TRIALS=10        the same with 10 trials of each task, for scores that mean something
 # make test   set up, build, run the tests
 # make lint   ruff and mypy
 # make build  set up and build only
@@ -23,6 +24,7 @@ build:
 
 demo: build
 	@$(WITH_ROS) pizero demo --out $(OUT) --seconds $(SECONDS_PER_ROBOT) \
+	  $(if $(TRIALS),--trials $(TRIALS)) \
 	  $(if $(BAG),--bag $(BAG)) $(foreach name,$(EMBODIMENT),--embodiment $(name))
 
 test: build

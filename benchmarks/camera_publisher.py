@@ -1,7 +1,8 @@
 """Cameras and joint states of a robot that is not there: real messages at exact rates.
 
 Started by ``ros_latency.py``. Pictures are rendered before the first one is sent, so that this
-process costs what drivers cost and not what rendering costs.
+process costs what drivers cost and not what rendering costs; and they are serialised, because a
+driver in C++ has no Python message that would have to be converted.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import struct
 import sys
 import time
 from array import array
@@ -22,6 +24,7 @@ import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.serialization import serialize_message
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
@@ -76,6 +79,25 @@ def message_of(rgb: npt.NDArray[np.uint8], transport: str) -> Image | Compressed
     return message
 
 
+class Serialised:
+    """A message with a header, as bytes whose stamp is filled in when it is sent."""
+
+    def __init__(self, message: Image | CompressedImage) -> None:
+        """Serialise."""
+        little = b'\x00\x01'
+        raw = serialize_message(message)
+        if raw[:2] != little:
+            msg = f'CDR that begins with {raw[:4].hex()} instead of {little.hex()}'
+            raise RuntimeError(msg)
+        # Four bytes say how it is encoded, then comes the stamp, first of all in the header.
+        self._before, self._behind = raw[:4], raw[12:]
+
+    def at(self, stamp_ns: int) -> bytes:
+        """Return the message of a moment."""
+        stamp = struct.pack('<iI', *divmod(stamp_ns, 1_000_000_000))
+        return b''.join((self._before, stamp, self._behind))
+
+
 class Robot:
     """Publishes until told to stop and remembers the stamp of everything that it sent.
 
@@ -93,11 +115,13 @@ class Robot:
         self.sent: dict[str, list[int]] = {}
         self.late_s = 0.0
         self._timing = timing
-        self._cameras: list[tuple[list[int], Any, list[Any]]] = []
+        self._cameras: list[tuple[list[int], Any, list[Serialised]]] = []
         for seed, camera in enumerate(embodiment.cameras):
             kind = Image if camera.transport == 'raw' else CompressedImage
             publisher = node.create_publisher(kind, camera.topic, qos_profile_sensor_data)
-            ready = [message_of(rgb, camera.transport) for rgb in pictures(seed, *size)]
+            ready = [
+                Serialised(message_of(rgb, camera.transport)) for rgb in pictures(seed, *size)
+            ]
             self._cameras.append((self.sent.setdefault(camera.topic, []), publisher, ready))
         self._states = []
         for source in embodiment.state:
@@ -129,27 +153,20 @@ class Robot:
             # A late machine sends late, never less: frames sent are what the count is about.
             heapq.heapreplace(due, (moment + period, kind, period, act))
 
-    def _take_pictures(self, cameras: list[tuple[list[int], Any, list[Any]]]) -> None:
-        stamp_ns, stamp = _now()
+    def _take_pictures(self, cameras: list[tuple[list[int], Any, list[Serialised]]]) -> None:
+        stamp_ns = time.time_ns()
         for stamps, publisher, ready in cameras:
             if self._timing != 'trigger':
-                stamp_ns, stamp = _now()
-            message = ready[len(stamps) % PICTURES]
-            message.header.stamp = stamp
-            publisher.publish(message)
+                stamp_ns = time.time_ns()
+            publisher.publish(ready[len(stamps) % PICTURES].at(stamp_ns))
             stamps.append(stamp_ns)
 
     def _report_joints(self) -> None:
-        _, stamp = _now()
+        sec, nanosec = divmod(time.time_ns(), 1_000_000_000)
+        stamp = Time(sec=sec, nanosec=nanosec)
         for publisher, message in self._states:
             message.header.stamp = stamp
             publisher.publish(message)
-
-
-def _now() -> tuple[int, Time]:
-    stamp_ns = time.time_ns()
-    sec, nanosec = divmod(stamp_ns, 1_000_000_000)
-    return stamp_ns, Time(sec=sec, nanosec=nanosec)
 
 
 def main() -> int:

@@ -1,11 +1,13 @@
 """A simulated robot and the policy on it.
 
-Without ``bundle:=…`` an untrained bundle is exported first (needs PyTorch): the robot then moves
-smoothly and to no purpose.
+Without ``bundle:=…`` it is the policy that ships with the package, which knows the tasks in
+docs/demonstrations.md; a robot that it does not know gets an untrained one, exported first (needs
+PyTorch): it moves smoothly and to no purpose.
 """
 
 from pathlib import Path
 
+import yaml
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
@@ -47,11 +49,19 @@ def policy(bundle):
 
 
 def with_bundle(context):
-    """Start the policy, after the export of an untrained bundle where none is given."""
+    """Start the policy: the one that is given, else the shipped one, else an untrained one."""
     bundle = LaunchConfiguration('bundle').perform(context)
     if bundle:
         return [policy(bundle)]
     embodiment = LaunchConfiguration('embodiment').perform(context)
+    share = FindPackageShare('pizero_ros').perform(context)
+    shipped = Path(share) / 'config' / 'policies' / 'demo'
+    manifest = yaml.safe_load((shipped / 'policy.yaml').read_text(encoding='utf-8'))
+    if embodiment in manifest['embodiments']:
+        return [
+            LogInfo(msg=f'policy that ships with the package: {shipped}'),
+            policy(str(shipped)),
+        ]
     cached = Path.home() / '.cache' / 'pizero_ros' / f'untrained_{Path(embodiment).stem}'
     start = policy(str(cached))
     if (cached / 'policy.yaml').is_file():
@@ -83,7 +93,9 @@ def generate_launch_description():
                 description='sim_single_arm, sim_dual_arm or sim_mobile',
             ),
             DeclareLaunchArgument(
-                'bundle', default_value='', description='policy bundle; empty: an untrained one'
+                'bundle',
+                default_value='',
+                description='policy bundle; empty: the one that ships with the package',
             ),
             *(
                 DeclareLaunchArgument(name, default_value=default, description=description)

@@ -49,3 +49,8 @@ def config_dir() -> Path:
 def embodiment_names() -> list[str]:
     """Return the names of the shipped embodiments, sorted."""
     return sorted(path.stem for path in (config_dir() / 'embodiments').glob('*.yaml'))
+
+
+def shipped_policy() -> Path:
+    """Return the bundle of the demo policy: the simulated robots, a few megabytes."""
+    return config_dir() / 'policies' / 'demo'

@@ -10,14 +10,14 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pizero_ros.cli.exit_codes import FINDING, SUCCESS, UsageError
 from pizero_ros.cli.interrupt import sigterm_as_interrupt
 from pizero_ros.cli.output import add_json, console, progress_console, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.progress import Progress
 
@@ -31,9 +31,11 @@ PROMPT = 'put the red cube into the tray'
 
 _EPILOG = """\
 Each robot and its policy run as processes of their own, on a ROS domain that nobody else on this
-machine uses and that does not leave it. Without --bundle the policy is untrained: it moves
-smoothly and to no purpose, and every mistake in the timing of its chunks would show as a jump.
-Exit status 1: a robot got no accepted trajectory, did not move, or a process failed.
+machine uses and that does not leave it. Without --bundle it is the policy that ships with the
+package, which knows the simulated robots; after the runs it is told each of its tasks --trials
+times, on scenes that it has never seen. Other robots and recordings get an untrained policy: it
+moves smoothly and to no purpose, and every mistake in the timing of its chunks would show as a
+jump. Exit status 1: a robot got no accepted trajectory, did not move, or a process failed.
 
 examples:
   pizero demo
@@ -69,7 +71,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f'{", ".join(ROBOTS)})',
     )
     parser.add_argument(
-        '--bundle', metavar='DIR', type=Path, help='policy (default: an untrained one)'
+        '--bundle',
+        metavar='DIR',
+        type=Path,
+        help='policy (default: the one that ships with the package, else an untrained one)',
+    )
+    parser.add_argument(
+        '--trials',
+        metavar='N',
+        type=_trials,
+        help='of each task, about 8 s each, 0 for none (default: 1 for the shipped policy, else 0)',
     )
     parser.add_argument(
         '--bag', metavar='BAG', type=Path, help='play this recording instead of simulating'
@@ -77,7 +88,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--prompt',
         metavar='TEXT',
-        help=f'instruction (default: that of the bag, else {PROMPT!r})',
+        help=f"instruction (default: that of the bag, the robot's first task, or {PROMPT!r})",
     )
     add_json(parser)
 
@@ -90,8 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
     embodiments = [load_embodiment(each) for each in arguments.embodiment or _default(arguments)]
     _check_bundle(arguments.bundle)
 
+    from pizero_ros.cli.default_policy import shipped_for, shipped_scores, untrained
     from pizero_ros.demo.installation import environment, executables
 
+    shipped = None if arguments.bundle or arguments.bag else shipped_for(embodiments)
+    trials = _checked_trials(arguments, shipped)
     with _opened_bag(arguments.bag, embodiments) as bag, sigterm_as_interrupt():
         # The robot of an orphaned policy would go on moving.
         programs = executables()
@@ -100,11 +114,15 @@ def run(arguments: argparse.Namespace) -> int:
         os.environ.update(env)
         started = time.monotonic()
         created = datetime.datetime.now().astimezone().isoformat(timespec='seconds')
-        bundle = arguments.bundle or _untrained(arguments.out, embodiments, bag, programs, env)
+        # Relative actions make the chunks of a recorded robot start at its recorded joints.
+        actions = 'relative' if bag else 'absolute'
+        bundle = arguments.bundle or shipped
+        bundle = bundle or untrained(arguments.out, embodiments, actions, programs, env)
         sections = _run_all(arguments, embodiments, bag, bundle, programs, env)
+    scores = _scores(arguments.out, embodiments, bundle, trials) if trials else None
 
     from pizero_ros.demo.installation import machine, versions
-    from pizero_ros.demo.report import Facts, write_report
+    from pizero_ros.demo.report import Facts, Scores, write_report
 
     facts = Facts(
         command=shlex.join(['pizero', *sys.argv[1:]]),
@@ -114,7 +132,10 @@ def run(arguments: argparse.Namespace) -> int:
         machine=machine(),
     )
     with progress_console.status('drawing the report'):
-        content = write_report(arguments.out, sections, facts)
+        told = None
+        if scores is not None:
+            told = Scores(scores, shipped_scores() if bundle == shipped else None)
+        content = write_report(arguments.out, sections, facts, told)
     write_json(arguments.json, content)
     _print(sections)
     console.print(
@@ -137,10 +158,56 @@ def _default(arguments: argparse.Namespace) -> tuple[str, ...]:
     return ROBOTS
 
 
-def _default_prompt(bag: Bag | None) -> str:
+def _prompt(bag: Bag | None, embodiment: Embodiment, bundle: Path) -> str:
     from pizero_ros.replay.recording import INSTRUCTION
+    from pizero_ros.resources import shipped_policy
 
-    return '' if bag is not None and INSTRUCTION in bag.topics else PROMPT
+    if bag is not None and INSTRUCTION in bag.topics:
+        return ''
+    if bundle != shipped_policy():
+        return PROMPT
+    from pizero_ros.sim.tasks.task import tasks_of
+
+    return tasks_of(embodiment)[0].instruction
+
+
+def _trials(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 1000:
+        msg = f'{value} is not between 0 and 1000'
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _checked_trials(arguments: argparse.Namespace, shipped: Path | None) -> int:
+    """Return the trials of each task, which only a policy that knows tasks is given."""
+    if arguments.trials and arguments.bag:
+        raise UsageError.at(
+            '--trials', '', found=arguments.trials, expected='0: a recording has no tasks'
+        )
+    if arguments.trials is None:
+        return int(shipped is not None)
+    return int(arguments.trials)
+
+
+def _scores(
+    out: Path, embodiments: Sequence[Embodiment], bundle: Path, trials: int
+) -> Mapping[str, Any]:
+    """Let the policy do its tasks, on the scenes of `pizero evaluate`."""
+    import shutil
+
+    from pizero_ros.cli.evaluate import MARK, evaluate, parsed
+
+    folder = out / 'evaluation'
+    if (folder / MARK).is_file():
+        # What an earlier demo saw says nothing about this one.
+        shutil.rmtree(folder)
+    robots = [word for each in embodiments for word in ('--embodiment', each.source)]
+    return evaluate(
+        parsed(
+            '--policy', f'demo={bundle}', '--trials', str(trials), '--out', str(folder), *robots
+        )
+    )
 
 
 def _seconds(text: str) -> float:
@@ -197,27 +264,6 @@ def _opened_bag(path: Path | None, embodiments: list[Embodiment]) -> Iterator[Ba
         yield bag
 
 
-def _untrained(
-    out: Path,
-    embodiments: list[Embodiment],
-    bag: Bag | None,
-    programs: Mapping[str, Path],
-    env: Mapping[str, str],
-) -> Path:
-    from pizero_ros.demo.untrained import untrained_bundle
-
-    with progress_console.status('exporting an untrained policy (once, about half a minute)'):
-        # Relative actions make the chunks of a recorded robot start at its recorded joints.
-        return untrained_bundle(
-            embodiments,
-            'relative' if bag else 'absolute',
-            out=out,
-            pizero=programs['pizero'],
-            env=env,
-            log=out / 'logs' / 'export.log',
-        )
-
-
 def _run_all(
     arguments: argparse.Namespace,
     embodiments: list[Embodiment],
@@ -244,7 +290,7 @@ def _run_all(
             plan = Plan(
                 embodiment=embodiment,
                 bundle=bundle,
-                prompt=arguments.prompt or _default_prompt(bag),
+                prompt=arguments.prompt or _prompt(bag, embodiment, bundle),
                 seconds=arguments.seconds,
                 out=arguments.out,
                 programs=programs,

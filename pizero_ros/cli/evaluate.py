@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pizero_ros.cli.evaluate_arguments import Asked
-    from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.evaluation.journal import Journal
     from pizero_ros.evaluation.trial import Trial
 
@@ -121,6 +120,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the trials that are missing, and write the report."""
+    from pizero_ros.evaluation.scores import broken
+
+    content = evaluate(arguments)
+    write_json(arguments.json, content)
+    return FINDING if broken(content) else SUCCESS
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    """Return the arguments of a command line: what another verb asks for."""
+    parser = argparse.ArgumentParser('pizero evaluate')
+    configure(parser)
+    return parser.parse_args(words)
+
+
+def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Do what ``run`` does; return the content of ``report.json``, without the trials."""
+    from pizero_ros.cli.default_policy import untrained
     from pizero_ros.cli.evaluate_arguments import asked_for, identities, robots_of
     from pizero_ros.evaluation.journal import Journal
     from pizero_ros.replay.folder import locked
@@ -132,45 +148,24 @@ def run(arguments: argparse.Namespace) -> int:
         programs = executables()
         env = environment()
         os.environ.update(env)
-        untrained: dict[str, Path] = {}
+        random: dict[str, Path] = {}
         for each in asked.embodiments if asked.random else ():
-            untrained[each.name] = _untrained(arguments.out, each, programs, env)
+            random[each.name] = untrained(arguments.out, [each], 'absolute', programs, env)
         policies = identities(asked.bundles, asked.trials)
         journal = Journal(arguments.out, asked.order, policies, robots_of(asked.embodiments))
         todo = journal.missing(list(asked.trials))
         try:
             if todo:
-                _evaluate(arguments, asked, untrained, journal, todo, programs, env)
+                _evaluate(arguments, asked, random, journal, todo, programs, env)
         finally:
             content = _report(arguments, asked, journal)
-    write_json(arguments.json, content)
-    broken = any(each['ended'] in ('fault', 'crash') for each in journal.records)
-    return FINDING if broken else SUCCESS
-
-
-def _untrained(
-    out: Path,
-    embodiment: Embodiment,
-    programs: Mapping[str, Path],
-    env: Mapping[str, str],
-) -> Path:
-    from pizero_ros.demo.untrained import untrained_bundle
-
-    with progress_console.status('exporting an untrained policy (once, about half a minute)'):
-        return untrained_bundle(
-            [embodiment],
-            'absolute',
-            out=out,
-            pizero=programs['pizero'],
-            env=env,
-            log=out / 'logs' / 'export.log',
-        )
+    return content
 
 
 def _evaluate(
     arguments: argparse.Namespace,
     asked: Asked,
-    untrained: Mapping[str, Path],
+    random: Mapping[str, Path],
     journal: Journal,
     todo: Sequence[Trial],
     programs: Mapping[str, Path],
@@ -208,7 +203,7 @@ def _evaluate(
         robots = {each.name: each for each in asked.embodiments}
         for (robot, policy), trials in groupby(todo, lambda t: (t.embodiment, t.policy)):
             progress.update(bar, description=f'{robot} {policy}: starting')
-            bundles = {**asked.bundles, RANDOM: untrained[robot]} if untrained else asked.bundles
+            bundles = {**asked.bundles, RANDOM: random[robot]} if random else asked.bundles
             runner.run(robots[robot], bundle_of(policy, bundles), list(trials))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pizero_ros.evaluation.report import words
+from pizero_ros.evaluation.scores import broken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,13 +39,8 @@ def show(content: Mapping[str, Any], console: Console) -> None:
         )
     if table is not None:
         console.print(table)
-    broken = sum(
-        each['ended'].get('fault', 0) + each['ended'].get('crash', 0)
-        for each in content['scores']
-        if each['task'] is None
-    )
-    if broken:
-        console.print(f'{broken} trials ended because a node failed', style='red')
+    if ended := broken(content):
+        console.print(f'{ended} trials ended because a node failed', style='red')
     if skipped := sum(each['frames_skipped'] for each in content['timing']):
         console.print(
             f'the simulation left out {skipped} pictures: the machine was busy; see --speed',

@@ -12,6 +12,8 @@ from markupsafe import Markup
 from pizero_ros.demo.figures import base_figure, joints_figure
 from pizero_ros.demo.results import LATENCY_PHASES, SCHEMA_VERSION, robot_json
 from pizero_ros.demo.verdict import failures, warnings
+from pizero_ros.evaluation.report.tables import scores_table
+from pizero_ros.evaluation.scores import broken
 from pizero_ros.page.pictures import jpeg_base64
 from pizero_ros.page.templates import environment
 
@@ -61,22 +63,40 @@ class Facts:
     machine: Mapping[str, Any]
 
 
-def report_json(results: Sequence[RobotResult], facts: Facts) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Scores:
+    """How often the policy does what it is told: keys as in ``evaluation.scores``.
+
+    ``here`` is what was seen on this machine, ``shipped`` what was when the policy was made, None
+    for a policy that does not ship.
+    """
+
+    here: Mapping[str, Any]
+    shipped: Mapping[str, Any] | None
+
+
+def report_json(
+    results: Sequence[RobotResult], facts: Facts, scores: Scores | None = None
+) -> dict[str, Any]:
     """Return the content of ``report.json``."""
     robots = [robot_json(each, failures(each), warnings(each)) for each in results]
     return {
         'schema_version': SCHEMA_VERSION,
-        'passed': bool(robots) and all(robot['passed'] for robot in robots),
+        'passed': _passed([robot['passed'] for robot in robots], scores),
         'created': facts.created,
         'command': facts.command,
         'seconds': round(facts.seconds, 3),
         'robots': robots,
+        'scores': _scores_of(scores and scores.here),
+        'scores_shipped': _scores_of(scores and scores.shipped),
         'versions': dict(facts.versions),
         'machine': dict(facts.machine),
     }
 
 
-def report_html(sections: Sequence[RobotSection], facts: Facts) -> str:
+def report_html(
+    sections: Sequence[RobotSection], facts: Facts, scores: Scores | None = None
+) -> str:
     """Return the page: one file, nothing loaded from elsewhere."""
     robots = [_section(each) for each in sections]
     return (
@@ -84,7 +104,8 @@ def report_html(sections: Sequence[RobotSection], facts: Facts) -> str:
         .get_template(TEMPLATE)
         .render(
             robots=robots,
-            passed=bool(robots) and not any(robot['failures'] for robot in robots),
+            passed=_passed([not robot['failures'] for robot in robots], scores),
+            scores=scores and _tables(scores),
             facts=facts,
             phases=LATENCY_PHASES,
             phase_notes=_PHASE_NOTES,
@@ -92,14 +113,38 @@ def report_html(sections: Sequence[RobotSection], facts: Facts) -> str:
     )
 
 
-def write_report(out: Path, sections: Sequence[RobotSection], facts: Facts) -> dict[str, Any]:
+def write_report(
+    out: Path, sections: Sequence[RobotSection], facts: Facts, scores: Scores | None = None
+) -> dict[str, Any]:
     """Write both files into ``out``; return the content of the JSON file."""
     out.mkdir(parents=True, exist_ok=True)
-    content = report_json([section.result for section in sections], facts)
+    content = report_json([section.result for section in sections], facts, scores)
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     (out / 'report.json').write_text(f'{text}\n', encoding='utf-8')
-    (out / 'report.html').write_text(report_html(sections, facts), encoding='utf-8')
+    (out / 'report.html').write_text(report_html(sections, facts, scores), encoding='utf-8')
     return content
+
+
+def _passed(robots: Sequence[bool], scores: Scores | None) -> bool:
+    """A trial that failed is a score; one in which a node failed is a fault."""
+    return bool(robots) and all(robots) and not (scores and broken(scores.here))
+
+
+def _scores_of(content: Mapping[str, Any] | None) -> list[Any] | None:
+    return None if content is None else list(content['scores'])
+
+
+def _tables(scores: Scores) -> dict[str, Any]:
+    """Return the scores as tables: here, and those that ship with the policy."""
+    shipped = scores.shipped
+    return {
+        'broken': broken(scores.here),
+        'here': scores_table(scores.here['scores'], by_task=False),
+        'by_task': scores_table(scores.here['scores'], by_task=True),
+        'shipped': shipped and scores_table(shipped['scores'], by_task=False),
+        'shipped_by_task': shipped and scores_table(shipped['scores'], by_task=True),
+        'made': shipped and shipped['created'],
+    }
 
 
 def _section(section: RobotSection) -> dict[str, Any]:

@@ -81,6 +81,12 @@ def scores_of(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
+def broken(content: Mapping[str, Any]) -> int:
+    """Count the trials that ended because a node failed, in what ``scores_of`` returned."""
+    ends = [each['ended'] for each in content['scores'] if each['task'] is None]
+    return sum(each.get(end, 0) for each in ends for end in ('fault', 'crash'))
+
+
 def approached(record: Record) -> bool:
     """Tell whether a trial came near anything at all."""
     return any(each is not None for each in record['approached'])

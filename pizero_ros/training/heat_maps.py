@@ -35,7 +35,7 @@ class Objects(NamedTuple):
 
 
 class HeatMaps:
-    """Keeps the maps that a stem made in a ``with``: the policy itself only wants their centres."""
+    """Keeps the maps that a stem makes in a ``with``; the policy only takes their centres."""
 
     def __init__(self, stem: KeypointEmbeddings) -> None:
         self._stem = stem

@@ -24,4 +24,5 @@ def keep_memory() -> bool:
     if mallopt is None:
         return False
     settings = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST), (_TOP_PAD, 1 << 26))
-    return all([mallopt(parameter, value) == 1 for parameter, value in settings])
+    done = [mallopt(parameter, value) == 1 for parameter, value in settings]
+    return all(done)
