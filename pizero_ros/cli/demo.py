@@ -80,7 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         '--trials',
         metavar='N',
         type=_trials,
-        help='of each task, about 8 s each, 0 for none (default: 1 for the shipped policy, else 0)',
+        help='of each task, about 8 s each; 0: none (default: 1 for the shipped policy, else 0)',
     )
     parser.add_argument(
         '--bag', metavar='BAG', type=Path, help='play this recording instead of simulating'

@@ -11,9 +11,17 @@ import numpy as np
 
 from pizero_ros.demo.metrics import Window
 from pizero_ros.demo.recording import Recording
-from pizero_ros.demo.report import Facts, RobotSection, report_html, report_json, write_report
+from pizero_ros.demo.report import (
+    Facts,
+    RobotSection,
+    Scores,
+    report_html,
+    report_json,
+    write_report,
+)
 from pizero_ros.demo.results import RobotResult
 from pizero_ros.embodiment.load import load_embodiment
+from pizero_ros.evaluation.scores import scores_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,3 +100,52 @@ def test_run_that_recorded_nothing_still_gives_a_page() -> None:
     page = report_html([RobotSection(empty, Recording(), robot, Window(0, 1))], FACTS)
     assert 'no trajectory' in page
     assert '>why<' in page
+
+
+def scores(successes: int, trials: int, ended: str = 'time') -> dict[str, object]:
+    records = [
+        {
+            'embodiment': 'sim_single_arm',
+            'policy': 'demo',
+            'condition': 'flat',
+            'steps': 1,
+            'task': 'touch_red',
+            'seed': k,
+            'success': k < successes,
+            'progress': 1.0 if k < successes else 0.5,
+            'followed': True,
+            'approached': ['red cube'],
+            'steps_done': int(k < successes),
+            'done_s': 2.0 if k < successes else None,
+            'ended': 'success' if k < successes else ended,
+            'frames_skipped': 0,
+        }
+        for k in range(trials)
+    ]
+    return {**scores_of(records), 'created': '2026-01-02T03:04:05'}
+
+
+def test_scores_are_in_both_files_beside_those_that_ship(good: RobotResult) -> None:
+    both = Scores(scores(3, 4), scores(19, 20))
+    content = report_json([good], FACTS, both)
+    assert content['passed']
+    assert content['scores'][0]['success']['hits'] == 3
+    assert content['scores_shipped'][0]['success']['n'] == 20
+    page = report_html([section(good)], FACTS, both)
+    assert '75 ' in page
+    assert '95 ' in page
+    assert '2026-01-02' in page
+    alone = report_html([section(good)], FACTS, Scores(scores(3, 4), None))
+    assert '75 ' in alone
+    assert 'when this policy was made' not in alone
+    without = report_json([good], FACTS)
+    assert without['scores'] is None
+    assert without['scores_shipped'] is None
+    assert 'id="scores"' not in report_html([section(good)], FACTS)
+
+
+def test_a_failed_trial_is_a_score_and_a_node_that_ended_a_fault(good: RobotResult) -> None:
+    assert report_json([good], FACTS, Scores(scores(0, 4), None))['passed']
+    broken = Scores(scores(0, 4, ended='crash'), None)
+    assert not report_json([good], FACTS, broken)['passed']
+    assert '4 trials broken off' in report_html([section(good)], FACTS, broken)
