@@ -122,12 +122,24 @@ def test_folder_that_is_no_bundle_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_length_out_of_range_is_wrong_usage() -> None:
     assert main(['demo', '--seconds', '0']) == 2
+    assert main(['demo', '--trials', '-1']) == 2
+
+
+def test_trials_on_a_recording_are_wrong_usage(
+    bag: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ['--bag', str(bag), '--embodiment', 'sim_single_arm', '--trials', '1']
+    assert main(['demo', *words]) == 2
+    assert 'a recording has no tasks' in capsys.readouterr().err
 
 
 def test_simulated_robot_moves_under_accepted_trajectories(pizero: Path, tmp_path: Path) -> None:
     """Slow: three seconds of a real robot process and a real policy process."""
-    _, report = demo(pizero, tmp_path, '--seconds', '3', '--json', str(tmp_path / 'copy.json'))
+    copy = tmp_path / 'copy.json'
+    _, report = demo(pizero, tmp_path, '--seconds', '3', '--trials', '0', '--json', str(copy))
     (robot,) = report['robots']
+    assert robot['configuration']['prompt'] == 'touch the red cube'
+    assert report['scores'] is None
     assert robot['chunk_horizon'] == 50
     assert robot['trajectories_accepted'] == robot['trajectories_sent'] >= 3
     assert robot['trajectories_rejected'] == 0
@@ -142,7 +154,7 @@ def test_simulated_robot_moves_under_accepted_trajectories(pizero: Path, tmp_pat
         ('sim_robot', 0),
         ('policy_node', 0),
     ]
-    assert json.loads((tmp_path / 'copy.json').read_text()) == report
+    assert json.loads(copy.read_text()) == report
     page = (tmp_path / 'report.html').read_text()
     assert page.count('data:image/jpeg;base64,') == 6
 

@@ -28,6 +28,7 @@ from pizero_ros.evaluation.trial import Trial
 from pizero_ros.nodes.evaluator_session import EvaluatorSession
 from pizero_ros.nodes.policy_account import Account
 from pizero_ros.nodes.sim_scene import LATCHED
+from pizero_ros.resources import shipped_policy
 from pizero_ros.sim.tasks.task import task_named
 
 pytest.importorskip('mujoco', reason='the simulation extra is not installed')
@@ -78,6 +79,16 @@ def test_policy_and_baseline_are_run_and_gone_on_with(tiny_bundle, tmp_path, mon
     capsys.readouterr()
     assert main([*words, '--noise-seed', '1']) == 2
     assert 'noise_seed' in capsys.readouterr().err
+
+
+def test_the_shipped_policy_does_what_it_is_told(tmp_path):
+    words = ['evaluate', '--bundle', str(shipped_policy()), '--embodiment', 'sim_single_arm']
+    words += ['--task', 'touch_red', '--task', 'hover_blue', '--trials', '1', '--no-gif']
+    # Scenes that were never looked at: neither in training nor among those of its scores.
+    assert main([*words, '--seed', '1900000', '--speed', '1', '--out', str(tmp_path)]) == 0
+    for each in lines(tmp_path):
+        assert each['success'], each
+        assert each['followed']
 
 
 def wrapped(folder, **arguments):
