@@ -7,7 +7,6 @@ PyTorch): it moves smoothly and to no purpose.
 
 from pathlib import Path
 
-import yaml
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
@@ -27,7 +26,7 @@ from launch import LaunchDescription
 
 # Declared here too, so that --show-args lists them although the include comes late.
 POLICY_ARGUMENTS = (
-    ('prompt', 'touch the red cube', 'instruction until one arrives on ~/prompt'),
+    ('prompt', '', 'instruction until one arrives on ~/prompt; empty: touch the red cube'),
     ('planner', '', 'script, human or vlm: planner.launch.py too; empty: no planner'),
     ('script', '', 'of the planner: name or YAML file with prompts and tasks'),
     ('instruction', '', 'of the planner: long instruction, begun once the policy is active'),
@@ -41,10 +40,18 @@ POLICY_ARGUMENTS = (
 )
 
 
-def policy(bundle):
+TWO_ARMS = ('sim_dual_arm', 'sim_mobile')
+SHIPPED_FOR = ('sim_single_arm', *TWO_ARMS)
+
+
+def policy(bundle, context):
+    prompt = LaunchConfiguration('prompt').perform(context)
+    if not prompt:
+        two_arms = LaunchConfiguration('embodiment').perform(context) in TWO_ARMS
+        prompt = 'touch the red cube' + (' with the left arm' if two_arms else '')
     return IncludeLaunchDescription(
         PathJoinSubstitution([FindPackageShare('pizero_ros'), 'launch', 'policy.launch.py']),
-        launch_arguments={'bundle': bundle}.items(),
+        launch_arguments={'bundle': bundle, 'prompt': prompt}.items(),
     )
 
 
@@ -52,18 +59,17 @@ def with_bundle(context):
     """Start the policy: the one that is given, else the shipped one, else an untrained one."""
     bundle = LaunchConfiguration('bundle').perform(context)
     if bundle:
-        return [policy(bundle)]
+        return [policy(bundle, context)]
     embodiment = LaunchConfiguration('embodiment').perform(context)
     share = FindPackageShare('pizero_ros').perform(context)
     shipped = Path(share) / 'config' / 'policies' / 'demo'
-    manifest = yaml.safe_load((shipped / 'policy.yaml').read_text(encoding='utf-8'))
-    if embodiment in manifest['embodiments']:
+    if embodiment in SHIPPED_FOR:
         return [
             LogInfo(msg=f'policy that ships with the package: {shipped}'),
-            policy(str(shipped)),
+            policy(str(shipped), context),
         ]
     cached = Path.home() / '.cache' / 'pizero_ros' / f'untrained_{Path(embodiment).stem}'
-    start = policy(str(cached))
+    start = policy(str(cached), context)
     if (cached / 'policy.yaml').is_file():
         return [LogInfo(msg=f'untrained bundle {cached}'), start]
     export = ExecuteProcess(

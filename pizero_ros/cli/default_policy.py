@@ -16,26 +16,50 @@ if TYPE_CHECKING:
 def shipped_for(embodiments: Sequence[Embodiment]) -> Path | None:
     """Return the folder of the shipped policy, None if it does not know one of the robots.
 
+    A robot that has the name of one that it knows, and other joints, cameras or rates, is another.
+
     Raises:
         BundleError: If it is damaged.
     """
+    from pizero_ros.errors import EmbodimentError
     from pizero_ros.policy.bundle import Bundle
+    from pizero_ros.policy.compatibility import require_embodiment
     from pizero_ros.resources import shipped_policy
+    from pizero_ros.sim.layout import LAYOUTS
 
-    folder = shipped_policy()
-    known = Bundle.open(folder).manifest.embodiments
-    return folder if all(each.name in known for each in embodiments) else None
+    if not all(each.name in LAYOUTS for each in embodiments):
+        return None
+    bundle = Bundle.open(shipped_policy())
+    try:
+        for each in embodiments:
+            require_embodiment(bundle, each)
+    except EmbodimentError:
+        return None
+    return bundle.path
 
 
 def shipped_scores() -> dict[str, Any]:
-    """Return what `pizero evaluate` said of the shipped policy (evaluation/scores.py)."""
+    """Return what `pizero evaluate` said of the shipped policy (evaluation/scores.py).
+
+    Raises:
+        EnvironmentFault: If its file is missing or damaged.
+    """
     import json
 
+    from pizero_ros.errors import EnvironmentFault
     from pizero_ros.resources import shipped_policy
 
-    content: dict[str, Any] = json.loads(
-        shipped_policy().with_name('demo_scores.json').read_text(encoding='utf-8')
-    )
+    file = shipped_policy().with_name('demo_scores.json')
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise EnvironmentFault.at(
+            file,
+            '',
+            found=str(error),
+            expected='the scores that ship with the package',
+            remedy='Install the package again.',
+        ) from None
     return content
 
 

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from pizero_ros.demo.recording import Recording
-    from pizero_ros.demo.report import RobotSection
+    from pizero_ros.demo.report import RobotSection, Scores
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.replay.bag import Bag
+
+_TRIALS = 'evaluation'
+_OURS = '.pizero_demo'
+"""Marks a folder of trials that the next demo may make anew."""
 
 ROBOTS = ('sim_single_arm', 'sim_dual_arm', 'sim_mobile')
 PROMPT = 'put the red cube into the tray'
@@ -102,10 +106,13 @@ def run(arguments: argparse.Namespace) -> int:
     _check_bundle(arguments.bundle)
 
     from pizero_ros.cli.default_policy import shipped_for, shipped_scores, untrained
-    from pizero_ros.demo.installation import environment, executables
 
     shipped = None if arguments.bundle or arguments.bag else shipped_for(embodiments)
-    trials = _checked_trials(arguments, shipped)
+    trials = _trials_asked(arguments, embodiments, shipped)
+    known = shipped_scores() if trials and shipped else None
+
+    from pizero_ros.demo.installation import environment, executables
+
     with _opened_bag(arguments.bag, embodiments) as bag, sigterm_as_interrupt():
         # The robot of an orphaned policy would go on moving.
         programs = executables()
@@ -119,10 +126,30 @@ def run(arguments: argparse.Namespace) -> int:
         bundle = arguments.bundle or shipped
         bundle = bundle or untrained(arguments.out, embodiments, actions, programs, env)
         sections = _run_all(arguments, embodiments, bag, bundle, programs, env)
-    scores = _scores(arguments.out, embodiments, bundle, trials) if trials else None
+        # Whoever has seen enough may end the trials: the report of the runs is there.
+        content = _report(arguments.out, sections, created, started, None)
+        if trials:
+            scores = _scores(arguments.out, trials, known)
+            content = _report(arguments.out, sections, created, started, scores)
+    write_json(arguments.json, content)
+    _print(sections)
+    console.print(
+        f'{arguments.out / "report.html"}\n{arguments.out / "report.json"}',
+        markup=False,
+        soft_wrap=True,
+    )
+    return SUCCESS if content['passed'] else FINDING
 
+
+def _report(
+    out: Path,
+    sections: list[RobotSection],
+    created: str,
+    started: float,
+    scores: Scores | None,
+) -> dict[str, Any]:
     from pizero_ros.demo.installation import machine, versions
-    from pizero_ros.demo.report import Facts, Scores, write_report
+    from pizero_ros.demo.report import Facts, write_report
 
     facts = Facts(
         command=shlex.join(['pizero', *sys.argv[1:]]),
@@ -132,18 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
         machine=machine(),
     )
     with progress_console.status('drawing the report'):
-        told = None
-        if scores is not None:
-            told = Scores(scores, shipped_scores() if bundle == shipped else None)
-        content = write_report(arguments.out, sections, facts, told)
-    write_json(arguments.json, content)
-    _print(sections)
-    console.print(
-        f'{arguments.out / "report.html"}\n{arguments.out / "report.json"}',
-        markup=False,
-        soft_wrap=True,
-    )
-    return SUCCESS if content['passed'] else FINDING
+        return write_report(out, sections, facts, scores)
 
 
 def _default(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -158,17 +174,23 @@ def _default(arguments: argparse.Namespace) -> tuple[str, ...]:
     return ROBOTS
 
 
-def _prompt(bag: Bag | None, embodiment: Embodiment, bundle: Path) -> str:
+def _prompt(bag: Bag | None, embodiment: Embodiment) -> str:
+    """Return an instruction: the robot's first task, if it has tasks."""
     from pizero_ros.replay.recording import INSTRUCTION
-    from pizero_ros.resources import shipped_policy
-
-    if bag is not None and INSTRUCTION in bag.topics:
-        return ''
-    if bundle != shipped_policy():
-        return PROMPT
+    from pizero_ros.sim.layout import LAYOUTS
     from pizero_ros.sim.tasks.task import tasks_of
 
-    return tasks_of(embodiment)[0].instruction
+    if bag is not None:
+        return '' if INSTRUCTION in bag.topics else PROMPT
+    return tasks_of(embodiment)[0].instruction if embodiment.name in LAYOUTS else PROMPT
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1.0 <= value <= 3600.0:
+        msg = f'{value:g} is not between 1 and 3600'
+        raise argparse.ArgumentTypeError(msg)
+    return value
 
 
 def _trials(text: str) -> int:
@@ -179,43 +201,65 @@ def _trials(text: str) -> int:
     return value
 
 
-def _checked_trials(arguments: argparse.Namespace, shipped: Path | None) -> int:
-    """Return the trials of each task, which only a policy that knows tasks is given."""
-    if arguments.trials and arguments.bag:
+def _trials_asked(
+    arguments: argparse.Namespace, embodiments: Sequence[Embodiment], shipped: Path | None
+) -> argparse.Namespace | None:
+    """Return what `pizero evaluate` is to do after the runs, None for nothing.
+
+    Raises:
+        UsageError: There is no policy that knows tasks, or no room for their scores.
+        PizeroError: A robot has no tasks, or the policy does not know it.
+    """
+    from pizero_ros.cli.evaluate import parsed
+    from pizero_ros.cli.evaluate_arguments import asked_for
+
+    trials = int(shipped is not None) if arguments.trials is None else arguments.trials
+    if not trials:
+        return None
+    bundle = arguments.bundle or shipped
+    if arguments.bag or bundle is None:
+        why = 'a recording has no tasks' if arguments.bag else 'an untrained policy knows no task'
+        raise UsageError.at('--trials', '', found=trials, expected=f'0: {why}')
+    folder = arguments.out / _TRIALS
+    if folder.exists() and not (folder / _OURS).is_file():
         raise UsageError.at(
-            '--trials', '', found=arguments.trials, expected='0: a recording has no tasks'
+            folder,
+            '',
+            found='something that is not of a demo',
+            expected='room for the trials',
+            remedy='Name another folder with --out.',
         )
-    if arguments.trials is None:
-        return int(shipped is not None)
-    return int(arguments.trials)
+    robots = [word for each in embodiments for word in ('--embodiment', each.source)]
+    asked = parsed(
+        '--policy', f'demo={bundle}', '--trials', str(trials), '--out', str(folder), *robots
+    )
+    asked_for(asked)
+    return asked
 
 
-def _scores(
-    out: Path, embodiments: Sequence[Embodiment], bundle: Path, trials: int
-) -> Mapping[str, Any]:
+def _scores(out: Path, trials: argparse.Namespace, shipped: Mapping[str, Any] | None) -> Scores:
     """Let the policy do its tasks, on the scenes of `pizero evaluate`."""
     import shutil
 
-    from pizero_ros.cli.evaluate import MARK, evaluate, parsed
+    from pizero_ros.cli.evaluate import MARK, evaluate
+    from pizero_ros.demo.report import Scores
+    from pizero_ros.errors import PizeroError
+    from pizero_ros.replay.folder import locked
 
-    folder = out / 'evaluation'
-    if (folder / MARK).is_file():
-        # What an earlier demo saw says nothing about this one.
-        shutil.rmtree(folder)
-    robots = [word for each in embodiments for word in ('--embodiment', each.source)]
-    return evaluate(
-        parsed(
-            '--policy', f'demo={bundle}', '--trials', str(trials), '--out', str(folder), *robots
-        )
-    )
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 1.0 <= value <= 3600.0:
-        msg = f'{value:g} is not between 1 and 3600'
-        raise argparse.ArgumentTypeError(msg)
-    return value
+    folder = out / _TRIALS
+    try:
+        if folder.exists():
+            # What an earlier demo saw says nothing about this one.
+            with locked(folder, MARK):
+                for each in folder.iterdir():
+                    if each.name != MARK:
+                        shutil.rmtree(each) if each.is_dir() else each.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (MARK, _OURS):
+            (folder / name).touch()
+        return Scores(evaluate(trials), shipped)
+    except (PizeroError, OSError) as error:
+        return Scores(None, shipped, str(error))
 
 
 def _check_bundle(bundle: Path | None) -> None:
@@ -290,7 +334,7 @@ def _run_all(
             plan = Plan(
                 embodiment=embodiment,
                 bundle=bundle,
-                prompt=arguments.prompt or _prompt(bag, embodiment, bundle),
+                prompt=arguments.prompt or _prompt(bag, embodiment),
                 seconds=arguments.seconds,
                 out=arguments.out,
                 programs=programs,

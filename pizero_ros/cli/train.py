@@ -70,9 +70,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
-    from pizero_ros.training.memory import keep_memory
-
-    keep_memory()
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -82,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pizero_ros.cli.train_report import report
     from pizero_ros.training.config_read import read_config
     from pizero_ros.training.distributed import team
+    from pizero_ros.training.memory import keep_memory
     from pizero_ros.training.saved import check_presence
     from pizero_ros.training.start import first_policy
     from pizero_ros.training.trainer import Trainer
@@ -97,6 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     with team(arguments.device) as processes:
         first = processes.rank == 0
+        if processes.device.type == 'cpu':
+            keep_memory()
         with TrainDisplay(shown=first) as display:
             if first and not arguments.dry_run:
                 check_presence(config.out, resume=arguments.resume)

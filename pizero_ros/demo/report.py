@@ -67,12 +67,13 @@ class Facts:
 class Scores:
     """How often the policy does what it is told: keys as in ``evaluation.scores``.
 
-    ``here`` is what was seen on this machine, ``shipped`` what was when the policy was made, None
-    for a policy that does not ship.
+    ``here`` is what was seen on this machine, None where ``failure`` says why nothing was;
+    ``shipped`` what was seen when the policy was made, None for a policy that does not ship.
     """
 
-    here: Mapping[str, Any]
+    here: Mapping[str, Any] | None
     shipped: Mapping[str, Any] | None
+    failure: str = ''
 
 
 def report_json(
@@ -88,6 +89,7 @@ def report_json(
         'seconds': round(facts.seconds, 3),
         'robots': robots,
         'scores': _scores_of(scores and scores.here),
+        'scores_failure': scores.failure if scores else '',
         'scores_shipped': _scores_of(scores and scores.shipped),
         'versions': dict(facts.versions),
         'machine': dict(facts.machine),
@@ -127,7 +129,8 @@ def write_report(
 
 def _passed(robots: Sequence[bool], scores: Scores | None) -> bool:
     """A trial that failed is a score; one in which a node failed is a fault."""
-    return bool(robots) and all(robots) and not (scores and broken(scores.here))
+    failed = scores is not None and (scores.here is None or broken(scores.here) > 0)
+    return bool(robots) and all(robots) and not failed
 
 
 def _scores_of(content: Mapping[str, Any] | None) -> list[Any] | None:
@@ -136,11 +139,12 @@ def _scores_of(content: Mapping[str, Any] | None) -> list[Any] | None:
 
 def _tables(scores: Scores) -> dict[str, Any]:
     """Return the scores as tables: here, and those that ship with the policy."""
-    shipped = scores.shipped
+    here, shipped = scores.here, scores.shipped
     return {
-        'broken': broken(scores.here),
-        'here': scores_table(scores.here['scores'], by_task=False),
-        'by_task': scores_table(scores.here['scores'], by_task=True),
+        'failure': scores.failure,
+        'broken': here and broken(here),
+        'here': here and scores_table(here['scores'], by_task=False),
+        'by_task': here and scores_table(here['scores'], by_task=True),
         'shipped': shipped and scores_table(shipped['scores'], by_task=False),
         'shipped_by_task': shipped and scores_table(shipped['scores'], by_task=True),
         'made': shipped and shipped['created'],

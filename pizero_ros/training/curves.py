@@ -189,8 +189,7 @@ def _draw(
         for number, name in enumerate(measures):
             values = [row[2 + number] for row in validation]
             shares.plot(looks, values, 's--', color=f'C{2 + number}', label=name)
-        shares.legend(loc='center right')
-    axes.legend()
+    figure.legend(loc='outside upper center', ncols=3 + len(measures), frameon=False)
     new = path.with_name(f'.{path.name}.new')
     figure.savefig(new, format='png', dpi=120)
     new.replace(path)

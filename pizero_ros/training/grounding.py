@@ -40,8 +40,7 @@ class Grounding(Objective):
         self._locations = Locations(policy.architecture.vocabulary, bins)
         self._weight = keypoints
         self.measures = ('located', 'nowhere', *(('keypoints',) if keypoints else ()))
-        self._stem = policy.vision_tower.stem if keypoints else None
-        if keypoints and self._stem is None:
+        if keypoints and policy.vision_tower.stem is None:
             raise TrainingConfigError.at(
                 'grounding.keypoints',
                 '',
@@ -80,9 +79,10 @@ class Grounding(Objective):
             Sums over the tokens of an answer, and how many there are. What keypoints are told
             counts as a share of each token.
         """
-        if self._stem is None:
+        stem = self.policy.vision_tower.stem
+        if stem is None or not self._weight:
             return self._answers(batch, judged=judged)
-        with HeatMaps(self._stem) as made:
+        with HeatMaps(stem) as made:
             terms = self._answers(batch, judged=False)
         maps = made.of(batch.objects)
         loss = self._weight * heat_loss(maps, batch.objects)

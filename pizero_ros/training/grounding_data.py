@@ -14,11 +14,11 @@ from pizero_ros.processing.prompt import PromptEncoder
 from pizero_ros.sim.tasks.task import tasks_of
 from pizero_ros.training.data import model_spec
 from pizero_ros.training.locations import VISIBLE, Locations
-from pizero_ros.training.questions import QuestionSource, SceneSet, objects_of
+from pizero_ros.training.questions import QuestionSource, SceneSet
 from pizero_ros.training.scene_pictures import scene_pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.model.architecture import Architecture
@@ -119,6 +119,8 @@ def prepare_scenes(
     prompt = PromptEncoder(model.prompt, model.vocabulary, config.data.tokenizer)
     locations = Locations(model.vocabulary, grounding.bins)
     locations.check(prompt)
+    if grounding.keypoints:
+        _check_keypoints(robots, architecture)
     for robot in robots:
         _check_slots(robot, model)
         # An instruction that does not fit is told now, not in the middle of a run.
@@ -145,8 +147,6 @@ def prepare_scenes(
                 tell=tell,
             )
             sets.append(SceneSet(scenes, seeds.start, _tasks(robot, scenes.objects)))
-    if grounding.keypoints:
-        _check_keypoints(objects_of(learn), architecture)
     return GroundingData(
         model=model,
         semantics={},
@@ -163,9 +163,13 @@ def _tasks(robot: Embodiment, objects: tuple[str, ...]) -> tuple[tuple[Task, ...
     """Return the tasks about each object: their words are how the policy is told of it."""
     about: dict[str, list[Task]] = {name: [] for name in objects}
     for task in tasks_of(robot):
-        step = task.steps[0]
-        about[f'{step.colour} {"post" if step.kind == "drive" else "cube"}'].append(task)
+        about[_object_of(task)].append(task)
     return tuple(tuple(about[name]) for name in objects)
+
+
+def _object_of(task: Task) -> str:
+    step = task.steps[0]
+    return f'{step.colour} {"post" if step.kind == "drive" else "cube"}'
 
 
 def _check_slots(robot: Embodiment, model: ModelSpec) -> None:
@@ -179,8 +183,9 @@ def _check_slots(robot: Embodiment, model: ModelSpec) -> None:
             )
 
 
-def _check_keypoints(objects: tuple[str, ...], architecture: Architecture) -> None:
+def _check_keypoints(robots: Sequence[Embodiment], architecture: Architecture) -> None:
     stem = architecture.vision.stem
+    objects = dict.fromkeys(_object_of(task) for robot in robots for task in tasks_of(robot))
     if stem is not None and stem.keypoints < len(objects):
         raise TrainingConfigError.at(
             'grounding.keypoints',

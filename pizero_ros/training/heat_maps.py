@@ -83,7 +83,8 @@ def heat_loss(maps: torch.Tensor, objects: Objects) -> torch.Tensor:
     place = _cells(objects, maps.shape[-1])
     cells = torch.arange(maps.shape[-1], dtype=maps.dtype, device=maps.device)
     near = (1.0 - (cells - place[..., None]).abs()).clamp(min=0.0)
-    seen = -torch.einsum('bnoyx,bnoy,bnox->bno', maps, near[..., 1, :], near[..., 0, :])
+    # No matrix product: autocast would round the shares to bfloat16.
+    seen = -(maps * near[..., 1, :, None] * near[..., 0, None, :]).sum(dim=(-2, -1))
     flat = -maps.mean(dim=(-2, -1))
     weight = torch.where(objects.visible, 1.0, _ABSENT) * objects.told
     losses = torch.where(objects.visible, seen, flat) * weight

@@ -75,11 +75,6 @@ class SceneSet(NamedTuple):
     tasks: tuple[tuple[Task, ...], ...]
 
 
-def objects_of(sets: Sequence[SceneSet]) -> tuple[str, ...]:
-    """Return the names of all objects of some sets, each once: the order of ``Objects``."""
-    return tuple(dict.fromkeys(name for each in sets for name in each.scenes.objects))
-
-
 class QuestionSource:
     """A ``BatchSource`` of questions: scenes in turn, object and words by seed and number."""
 
@@ -114,7 +109,8 @@ class QuestionSource:
             [len(each.scenes) for each in sets], batch_size=batch_size, seed=seed, exponent=0.0
         )
         self._sets = tuple(sets)
-        self._objects = objects_of(sets)
+        # The order of ``Objects``.
+        self._objects = tuple(dict.fromkeys(name for each in sets for name in each.scenes.objects))
         self._model = model
         self._prompt = prompt
         self._locations = locations

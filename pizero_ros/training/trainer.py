@@ -181,6 +181,8 @@ class Trainer:
     def rehearse(self) -> float:
         """Return the loss of the first batch, forward and backward, without learning from it.
 
+        A batch with longer prompts takes more memory than this one.
+
         Raises:
             TrainingError: It is not finite, or there is not enough memory for it.
         """

@@ -12,6 +12,7 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from pizero_ros.cli.demo import ROBOTS
 from pizero_ros.cli.main import main
 from pizero_ros.demo.installation import executables
 from pizero_ros.embodiment.load import load_embodiment
@@ -133,13 +134,37 @@ def test_trials_on_a_recording_are_wrong_usage(
     assert 'a recording has no tasks' in capsys.readouterr().err
 
 
+def test_trials_of_who_knows_no_task_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['demo', '--embodiment', 'ur5e', '--trials', '1']) == 2
+    assert 'an untrained policy knows no task' in capsys.readouterr().err
+
+
+def test_an_evaluation_that_is_not_of_a_demo_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'evaluation').mkdir()
+    mine = tmp_path / 'evaluation' / '.pizero_evaluate'
+    mine.write_text('')
+    assert main(['demo', '--embodiment', 'sim_single_arm', '--out', str(tmp_path)]) == 2
+    assert 'not of a demo' in capsys.readouterr().err
+    assert mine.is_file()
+
+
 def test_simulated_robot_moves_under_accepted_trajectories(pizero: Path, tmp_path: Path) -> None:
-    """Slow: three seconds of a real robot process and a real policy process."""
+    """Slow: three seconds of a real robot process and a real policy process, and its tasks."""
     copy = tmp_path / 'copy.json'
-    _, report = demo(pizero, tmp_path, '--seconds', '3', '--trials', '0', '--json', str(copy))
+    older = tmp_path / 'evaluation'
+    older.mkdir()
+    for name in ('.pizero_demo', '.pizero_evaluate', 'trials.jsonl'):
+        (older / name).write_text('of an earlier demo')
+    _, report = demo(pizero, tmp_path, '--seconds', '3', '--json', str(copy))
     (robot,) = report['robots']
     assert robot['configuration']['prompt'] == 'touch the red cube'
-    assert report['scores'] is None
+    score = report['scores'][0]
+    assert (score['embodiment'], score['success']['n']) == ('sim_single_arm', 6)
+    assert score['success']['hits'] >= 4
+    assert {each['embodiment'] for each in report['scores_shipped']} == set(ROBOTS)
+    assert len((older / 'trials.jsonl').read_text().splitlines()) == 6
     assert robot['chunk_horizon'] == 50
     assert robot['trajectories_accepted'] == robot['trajectories_sent'] >= 3
     assert robot['trajectories_rejected'] == 0

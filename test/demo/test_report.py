@@ -149,3 +149,9 @@ def test_a_failed_trial_is_a_score_and_a_node_that_ended_a_fault(good: RobotResu
     broken = Scores(scores(0, 4, ended='crash'), None)
     assert not report_json([good], FACTS, broken)['passed']
     assert '4 trials broken off' in report_html([section(good)], FACTS, broken)
+    never = Scores(None, scores(19, 20), 'the robot <ended>')
+    content = report_json([good], FACTS, never)
+    assert (content['passed'], content['scores_failure']) == (False, 'the robot <ended>')
+    page = report_html([section(good)], FACTS, never)
+    assert 'the robot &lt;ended&gt;' in page
+    assert '95 ' in page

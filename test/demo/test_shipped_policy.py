@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pizero_ros.cli.default_policy import shipped_for, shipped_scores
@@ -40,6 +42,7 @@ def test_it_is_the_default_of_its_robots_only() -> None:
     known = [load_embodiment(name) for name in ROBOTS]
     assert shipped_for(known) == shipped_policy()
     assert shipped_for([*known, load_embodiment('ur5e')]) is None
+    assert shipped_for([replace(known[0], rate_hz=known[0].rate_hz / 2)]) is None
 
 
 def test_its_scores_are_its_own(bundle: Bundle) -> None:

@@ -103,6 +103,7 @@ def test_size_json_of_a_reference_model_is_read(numerics: Path) -> None:
         ({'schema': 2}, 'schema', 'one of 1'),
         ({'vlm.depth': '4'}, 'vlm.depth', 'an integer of at least 1'),
         ({'vlm.depth': 0}, 'vlm.depth', 'an integer of at least 1'),
+        ({'vision.depth': 0}, 'vision.depth', 'an integer of at least 1'),
         ({'horizon': True}, 'horizon', 'an integer of at least 1'),
         ({'horizon': 50.0}, 'horizon', 'an integer of at least 1'),
         ({'min_period': -1}, 'min_period', 'a number above 0'),

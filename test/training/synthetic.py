@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pizero_ros.model.architecture import Architecture, GemmaSizes, VisionSizes
+from pizero_ros.model.architecture import Architecture, GemmaSizes, StemSizes, VisionSizes
 from pizero_ros.model.pi0 import Conditioning
 from pizero_ros.training.batch import Batch
 from pizero_ros.training.config import (
@@ -33,6 +33,10 @@ SMALL = Architecture(
     state_dim=6,
     action_dim=6,
     horizon=8,
+)
+
+WITH_STEM = replace(
+    SMALL, vision=replace(SMALL.vision, patch=0, stem=StemSizes(channels=(8, 8), keypoints=4))
 )
 
 

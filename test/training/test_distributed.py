@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from processes import finish, table
-from synthetic import SCENES, SMALL, Synthetic, SyntheticQuestions, config_in_part, config_of
+from synthetic import (
+    SCENES,
+    SMALL,
+    WITH_STEM,
+    Synthetic,
+    SyntheticQuestions,
+    config_in_part,
+    config_of,
+)
 
 from pizero_ros.checkpoints.checkpoint import open_checkpoint
 from pizero_ros.errors import EnvironmentFault, TrainingError
@@ -62,19 +72,23 @@ def test_two_processes_give_the_losses_of_one_and_one_goes_on_where_two_stopped(
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason='PyTorch without distributed')
-def test_two_processes_learn_to_see_as_one_does(tmp_path):
+@pytest.mark.parametrize(('sizes', 'keypoints'), [(SMALL, 0.0), (WITH_STEM, 0.3)])
+def test_two_processes_learn_to_see_as_one_does(tmp_path, sizes, keypoints):
     """Absent cameras make each process's count of tokens another."""
-    config = config_of(steps=4, validate_every=2, objective='grounding', grounding=SCENES)
+    scenes = replace(SCENES, keypoints=keypoints)
+    config = config_of(steps=4, validate_every=2, objective='grounding', grounding=scenes)
     alone = Trainer(
         config,
-        Pi0.random(SMALL, 3),
-        SyntheticQuestions(SMALL, config.batch),
+        Pi0.random(sizes, 3),
+        SyntheticQuestions(sizes, config.batch),
         ALONE,
-        validation=SyntheticQuestions(SMALL, 4, seed=9),
+        validation=SyntheticQuestions(sizes, 4, seed=9),
     )
     with run_folder(tmp_path / 'one', '', config.identity(), keep=2, resume=False) as folder:
         alone.run(folder, config.steps)
-    two = finish(tmp_path / 'two', 'grounding=1', 'steps=4', 'validate_every=2', processes=2)
+    two = finish(
+        tmp_path / 'two', f'keypoints={keypoints}', 'steps=4', 'validate_every=2', processes=2
+    )
     assert two.returncode == 0, two.stderr
     for name in ('loss.csv', 'validation.csv'):
         found, expected = table(tmp_path / 'two', name), table(tmp_path / 'one', name)

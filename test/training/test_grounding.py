@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from synthetic import BINS, SCENES, SMALL, SyntheticQuestions, config_of
+from synthetic import BINS, SCENES, SMALL, WITH_STEM, SyntheticQuestions, config_of
 
 from pizero_ros.checkpoints.checkpoint import open_checkpoint
 from pizero_ros.errors import TrainingConfigError, TrainingError
 from pizero_ros.model.answers import answer_logits
-from pizero_ros.model.architecture import StemSizes
 from pizero_ros.model.pi0 import Pi0
 from pizero_ros.training.distributed import Team
 from pizero_ros.training.grounding import Grounding
@@ -129,11 +128,6 @@ def test_a_run_learns_to_see_and_leaves_the_expert_alone(tmp_path):
         assert still == (name in unanswering(start)), name
 
 
-def with_stem(**changes):
-    stem = StemSizes(channels=(8, 8), keypoints=4)
-    return replace(SMALL, vision=replace(SMALL.vision, patch=0, stem=stem), **changes)
-
-
 def learn(run, sizes):
     trainer = Trainer(
         run,
@@ -149,7 +143,7 @@ def learn(run, sizes):
 
 def test_keypoints_learn_where_things_are():
     # A guess that knows nothing of the picture is within one bin in both axes one time in eight.
-    located, nowhere = learn(config(steps=300, batch=24, validate_batches=4), with_stem())
+    located, nowhere = learn(config(steps=300, batch=24, validate_batches=4), WITH_STEM)
     assert located > 0.3
     assert nowhere > 0.9
 
@@ -157,14 +151,14 @@ def test_keypoints_learn_where_things_are():
 def test_keypoints_that_are_told_their_objects_see_them_at_once():
     told = replace(SCENES, keypoints=0.3)
     run = config(steps=40, batch=24, validate_batches=4, grounding=told)
-    assert learn(run, with_stem())[2] > 0.9
+    assert learn(run, WITH_STEM)[2] > 0.9
     weak = replace(run, grounding=replace(SCENES, keypoints=1e-9))
-    assert learn(weak, with_stem())[2] < 0.6
+    assert learn(weak, WITH_STEM)[2] < 0.6
 
 
 @torch.no_grad()
 def test_what_keypoints_are_told_counts_beside_each_token():
-    policy = Pi0.random(with_stem(), 3)
+    policy = Pi0.random(WITH_STEM, 3)
     batch = SyntheticQuestions(SMALL, 6).batch(0, 0, 1)
     alone = Grounding(policy, BINS)(batch, None)
     both = Grounding(policy, BINS, keypoints=0.3)(batch, None)
@@ -202,6 +196,17 @@ def test_maps_are_right_around_the_object_and_flat_where_it_is_not_seen():
     untold = Objects(place, yes, ~yes)
     assert heat_loss(maps, untold).tolist() == [0.0, 0.0]
     assert [int(each) for each in heat_hits(maps, untold)] == [0, 0]
+
+
+def test_what_maps_cost_is_float32_under_autocast():
+    generator = torch.Generator().manual_seed(1)
+    maps = torch.randn(2, 1, 3, 8, 8, generator=generator).flatten(3).log_softmax(-1)
+    maps = maps.unflatten(3, (8, 8))
+    places = torch.rand(2, 1, 3, 2, generator=generator)
+    objects = Objects(places, places[..., 0] > 0.3, places[..., 0] > 0.0)
+    expected = heat_loss(maps, objects)
+    with torch.autocast('cpu', torch.bfloat16):
+        torch.testing.assert_close(heat_loss(maps, objects), expected, rtol=0, atol=0)
 
 
 def test_patches_cannot_be_told(policy):

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from synthetic import SCENES, SMALL, Synthetic, SyntheticQuestions, config_in_part, config_of
+from synthetic import (
+    SCENES,
+    SMALL,
+    WITH_STEM,
+    Synthetic,
+    SyntheticQuestions,
+    config_in_part,
+    config_of,
+)
 
 from pizero_ros.errors import PizeroError
 from pizero_ros.model.pi0 import Pi0
@@ -25,14 +34,17 @@ def main() -> None:
     if changes.pop('in_part', 0):
         changes['model'] = config_in_part()
     kind = Synthetic
-    if changes.pop('grounding', 0):
-        changes.update(objective='grounding', grounding=SCENES)
+    sizes = SMALL
+    if 'keypoints' in changes:
+        scenes = replace(SCENES, keypoints=changes.pop('keypoints'))
+        sizes = WITH_STEM if scenes.keypoints else SMALL
+        changes.update(objective='grounding', grounding=scenes)
         kind = SyntheticQuestions
     config = config_of(**changes)
     with team('cpu') as processes:
-        source = kind(SMALL, config.batch)
-        held_out = kind(SMALL, 4, seed=9)
-        trainer = Trainer(config, Pi0.random(SMALL, 3), source, processes, validation=held_out)
+        source = kind(sizes, config.batch)
+        held_out = kind(sizes, 4, seed=9)
+        trainer = Trainer(config, Pi0.random(sizes, 3), source, processes, validation=held_out)
         options = {'keep': config.keep, 'resume': resume, 'rank': processes.rank}
         with run_folder(folder, 'schema: 1\n', config.identity(), **options) as run:
             trainer.run(
