@@ -21,21 +21,16 @@ def shipped_for(embodiments: Sequence[Embodiment]) -> Path | None:
     Raises:
         BundleError: If it is damaged.
     """
-    from pizero_ros.errors import EmbodimentError
     from pizero_ros.policy.bundle import Bundle
-    from pizero_ros.policy.compatibility import require_embodiment
+    from pizero_ros.policy.compatibility import check_embodiment
     from pizero_ros.resources import shipped_policy
     from pizero_ros.sim.layout import LAYOUTS
 
     if not all(each.name in LAYOUTS for each in embodiments):
         return None
     bundle = Bundle.open(shipped_policy())
-    try:
-        for each in embodiments:
-            require_embodiment(bundle, each)
-    except EmbodimentError:
-        return None
-    return bundle.path
+    findings = [found for each in embodiments for found in check_embodiment(bundle, each)]
+    return None if any(each.severity == 'error' for each in findings) else bundle.path
 
 
 def shipped_scores() -> dict[str, Any]:

@@ -88,9 +88,9 @@ def report_json(
         'command': facts.command,
         'seconds': round(facts.seconds, 3),
         'robots': robots,
-        'scores': _scores_of(scores and scores.here),
+        'scores': _scores_of(scores.here if scores else None),
         'scores_failure': scores.failure if scores else '',
-        'scores_shipped': _scores_of(scores and scores.shipped),
+        'scores_shipped': _scores_of(scores.shipped if scores else None),
         'versions': dict(facts.versions),
         'machine': dict(facts.machine),
     }

@@ -61,7 +61,7 @@ class HeatMaps:
         samples, cameras, count = objects.told.shape
         heat = self._made[:, :count].float()
         shares = heat.flatten(2).log_softmax(-1).view_as(heat)
-        return shares.unflatten(0, (samples, cameras))
+        return shares.view(samples, cameras, *shares.shape[1:])
 
     def _keep(self, _module: object, _given: object, heat: torch.Tensor) -> None:
         self._made = heat

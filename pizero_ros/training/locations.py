@@ -88,5 +88,6 @@ class Locations:
     @staticmethod
     def shares(pixel: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.float32]:
         """Return pixels [..., 2] as shares of the picture, 0 to 1; 0 behind the camera."""
-        share = (np.where(np.isfinite(pixel), pixel, -0.5) + np.float32(0.5)) / np.float32(side)
-        return share.clip(0.0, 1.0)
+        known = np.where(np.isfinite(pixel), pixel, np.float32(-0.5))
+        shares: npt.NDArray[np.float32] = (known + np.float32(0.5)) / np.float32(side)
+        return shares.clip(0.0, 1.0)
