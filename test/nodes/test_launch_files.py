@@ -153,15 +153,20 @@ def test_bundle_that_is_missing_ends_the_launch_with_the_reason(robot, launch, t
     assert 'exit code 1' in log
 
 
-@pytest.mark.parametrize('use_sim_time', ['false', 'true'])
-def test_simulated_robot_moves(robot, launch, tiny_bundle, use_sim_time):
+@pytest.mark.parametrize(
+    ('ships', 'use_sim_time'), [(False, 'false'), (False, 'true'), (True, 'false')]
+)
+def test_simulated_robot_moves(robot, launch, tiny_bundle, ships, use_sim_time):
     pytest.importorskip('mujoco', reason='the simulation extra is not installed')
     robot.embodiment = load_embodiment('sim_single_arm')
-    process = launch('sim', bundle=tiny_bundle, use_sim_time=use_sim_time)
+    given = {} if ships else {'bundle': tiny_bundle}
+    process = launch('sim', **given, use_sim_time=use_sim_time)
     robot.wait_for_state(PolicyStatus.STATE_RUNNING)
+    assert robot.status.prompt == 'touch the red cube'
     log = launch.stop(process)
     assert process.returncode == 0
     assert log.count('process has finished cleanly') == 2
+    assert ('policy that ships with the package' in log) == ships
 
 
 @pytest.fixture(scope='module')
