@@ -33,7 +33,7 @@ def show(content: Mapping[str, Any], console: Console) -> None:
             words.tasks_of(each) if each['task'] is None else f'  {each["task"]}',
             str(each['success']['n']),
             _share(each['success']),
-            f'{words.mean(each["progress"])} {words.mean_between(each["progress"])}',
+            words.mean(each['progress']),
             _share(each['followed']),
             words.seconds(each['done_s']),
         )
