@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pizero_ros.bench.flops import (
@@ -111,12 +113,15 @@ def test_sizes_of_a_manifest_become_the_architecture(name):
 
 
 def test_a_stems_work_is_that_of_its_convolutions():
-    # 3 → 16 at 56 x 56, 16 → 32 and 32 → 32 at 28 x 28; heat, and features under it; tokens.
+    # 3 → 16 at 56 x 56, 16 → 32 and twice 32 → 32 at 28 x 28; heat, and features under it; tokens.
     sizes = read_architecture(architecture_path('demo'))
-    stem = 2 * 9 * (3 * 16 * 56**2 + 16 * 32 * 28**2 + 32 * 32 * 28**2)
-    stem += 2 * 2 * 32 * 16 * 28**2 + 2 * 16 * (19 + 32) * 96
-    behind = 2 * 16 * (4 * 96**2 + 2 * 96 * 192 + 96 * 96) + 4 * 16**2 * 96
-    assert vision(sizes, 2).flop == 2 * (stem + behind)
+    stem = 2 * 9 * (3 * 16 * 56**2 + 16 * 32 * 28**2 + 2 * 32 * 32 * 28**2)
+    stem += 2 * 2 * 32 * 6 * 28**2 + 2 * 6 * (19 + 32) * 96
+    projector = 2 * 6 * 96 * 96
+    assert vision(sizes, 2).flop == 2 * (stem + projector)
+    layer = replace(sizes, vision=replace(sizes.vision, depth=1))
+    added = 2 * 6 * (4 * 96**2 + 2 * 96 * 192) + 4 * 6**2 * 96
+    assert vision(layer, 2).flop == 2 * (stem + added + projector)
 
 
 @pytest.mark.parametrize('broken', ['vision', 'horizon', 'surplus'])

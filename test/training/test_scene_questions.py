@@ -137,7 +137,12 @@ def test_questions_are_a_function_of_the_step_however_many_processes_share_them(
     halves = [source.batch(3, rank, 2) for rank in (0, 1)]
     assert [*halves[0].samples, *halves[1].samples] == whole.samples
     assert torch.equal(torch.cat([half.answer for half in halves]), whole.answer)
-    assert torch.equal(torch.cat([half.seen.tokens for half in halves]), whole.seen.tokens)
+    # Each part is as long as its own longest prompt.
+    for half, rows in zip(halves, whole.seen.tokens.tensor_split(2), strict=True):
+        length = half.seen.tokens.shape[1]
+        assert torch.equal(half.seen.tokens, rows[:, :length])
+        assert not rows[:, length:].any()
+        assert half.seen.token_mask[:, -1].any()
     with data.batches(config, ahead=2) as ahead:
         found = [ahead.batch(step).samples for step in range(4)]
     assert found == [source.batch(step).samples for step in range(4)]
