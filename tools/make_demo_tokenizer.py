@@ -6,6 +6,7 @@ means in a few hundred steps that way; from single bytes it did not in several t
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import sentencepiece
@@ -15,7 +16,8 @@ from pizero_ros.sim.tasks.task import tasks_of, two_step_tasks_of
 
 ROBOTS = ('sim_single_arm', 'sim_dual_arm', 'sim_mobile')
 PIECES = 400
-OUT = Path(__file__).parents[1] / 'config' / 'tokenizers' / 'demo'
+ROOT = Path(__file__).parents[1]
+OUT = Path('config', 'tokenizers', 'demo')
 
 
 def main() -> None:
@@ -31,9 +33,11 @@ def main() -> None:
             for task in two_step_tasks_of(embodiment)
             for text in (task.instruction, f'first {task.instruction}')
         )
+    # The file names its own path: one that is the same on every machine.
+    os.chdir(ROOT)
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(told),
-        model_prefix=str(OUT),
+        model_prefix=OUT.as_posix(),
         model_type='bpe',
         vocab_size=PIECES,
         hard_vocab_limit=False,

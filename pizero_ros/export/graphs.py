@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim
@@ -218,6 +219,8 @@ def trace(graph: nn.Module, opset: int, **how: Any) -> ir.Model:
         raise ExportError.at(
             type(graph).__name__, '', found=f'an exporter error ({error})', expected='a graph'
         ) from error
+    # It notes of each node which line of code it is from, with paths of this machine.
+    ClearMetadataAndDocStringPass()(program.model)
     return program.model
 
 

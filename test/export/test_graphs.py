@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,9 +16,6 @@ from pizero_ros.export.graphs import cache_names, export_graphs
 from pizero_ros.export.parity import prove
 from pizero_ros.model.architecture import Architecture, GemmaSizes, VisionSizes
 from pizero_ros.model.pi0 import Conditioning, Pi0
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Every width is its own number, so that a weight is known by its shape.
 SIZES = Architecture(
@@ -56,6 +53,12 @@ def weights(path: Path) -> dict[str, np.ndarray]:
 
 def session(path: Path) -> ort.InferenceSession:
     return ort.InferenceSession(path, providers=['CPUExecutionProvider'])
+
+
+@pytest.mark.parametrize('name', ['observe.onnx', 'denoise.onnx'])
+def test_a_graph_tells_nothing_of_the_machine_that_exported_it(folder: Path, name: str) -> None:
+    assert str(Path(__file__).parents[2]).encode() not in (folder / name).read_bytes()
+    assert b'stack_trace' not in (folder / name).read_bytes()
 
 
 def test_exported_graphs_pass_the_proof(policy: Pi0, folder: Path) -> None:
