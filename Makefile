@@ -4,6 +4,7 @@
 # make lint   ruff and mypy
 # make build  set up and build only
 # make train-demo   teach the demo policy from nothing, into out/train-demo (hours; goes on if stopped)
+# make ablate-demo  what each of those steps is worth, in one table: out/ablate-demo (hours as well)
 #
 # WHEELS=kilted make test   the same on ROS 2 Kilted wheels
 # make demo BAG=<folder> EMBODIMENT=<name or file>   the same from a recorded bag
@@ -17,7 +18,7 @@ export PIZERO_VARIANT = $(if $(ROS_DISTRO),,$(filter-out jazzy,$(WHEELS)))
 WITH_ROS = tools/with_ros
 
 .DEFAULT_GOAL := demo
-.PHONY: build demo test train-demo lint clean
+.PHONY: build demo test train-demo ablate-demo lint clean
 
 build:
 	@$(PYTHON) tools/setup_environment.py --wheels $(WHEELS)
@@ -32,6 +33,9 @@ test: build
 
 train-demo: build
 	@$(WITH_ROS) tools/train_demo
+
+ablate-demo: train-demo
+	@$(WITH_ROS) python tools/ablate_demo.py $(if $(TRIALS),--trials $(TRIALS))
 
 lint: build
 	@$(WITH_ROS) ruff check .
