@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from pizero_ros.msg import PolicyStatus
+from rclpy.serialization import deserialize_message
 
 from pizero_ros.control.commander import Commander
 from pizero_ros.control.modes import make_scheduler
@@ -26,13 +27,16 @@ PERIOD_NS = 33_333_333
 ROBOT = load_embodiment('sim_single_arm')
 
 
-@pytest.fixture(scope='module')
-def figures():
-    path = BENCHMARKS / 'latency_figures.py'
-    specification = importlib.util.spec_from_file_location('latency_figures', path)
+def benchmark(name):
+    specification = importlib.util.spec_from_file_location(name, BENCHMARKS / f'{name}.py')
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope='module')
+def figures():
+    return benchmark('latency_figures')
 
 
 def status(stamp_ns, received, newest_ns):
@@ -41,6 +45,16 @@ def status(stamp_ns, received, newest_ns):
     message.stream_received = array('Q', [7, received])
     message.stream_age_s = array('d', [0.001, (stamp_ns - newest_ns) * 1e-9])
     return message
+
+
+@pytest.mark.parametrize('transport', ['raw', 'compressed'])
+def test_a_serialised_picture_is_the_picture_at_its_moment(transport):
+    publisher = benchmark('camera_publisher')
+    (rgb, *_) = publisher.pictures(1, 32, 24)
+    message = publisher.message_of(rgb, transport)
+    sent = publisher.Serialised(message).at(START_NS + 123)
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(START_NS + 123, 1_000_000_000)
+    assert deserialize_message(sent, type(message)) == message
 
 
 def test_every_frame_between_two_marks_was_received_or_lost(figures):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from onnx import numpy_helper
 from pizero_ros.errors import ExportError
 from pizero_ros.export.graphs import cache_names, export_graphs
 from pizero_ros.export.parity import prove
-from pizero_ros.model.architecture import Architecture, GemmaSizes, VisionSizes
+from pizero_ros.model.architecture import Architecture, GemmaSizes, StemSizes, VisionSizes
 from pizero_ros.model.pi0 import Conditioning, Pi0
 
 # Every width is its own number, so that a weight is known by its shape.
@@ -68,6 +69,17 @@ def test_exported_graphs_pass_the_proof(policy: Pi0, folder: Path) -> None:
         assert all(0 <= errors[key] < 2e-5 for key in ('key', 'value', 'velocity', 'sample'))
     assert proof['scale']['velocity'] > 0.1
     assert set(proof['versions']) == {'torch', 'onnx', 'onnxruntime'}
+
+
+@pytest.mark.parametrize('depth', [0, 1])
+def test_graphs_of_a_stem_with_or_without_an_encoder_pass_the_proof(
+    tmp_path: Path, depth: int
+) -> None:
+    vision = replace(SIZES.vision, stem=StemSizes((8, 8), 4), depth=depth)
+    policy = Pi0.random(replace(SIZES, vision=vision), seed=1)
+    export_graphs(policy, tmp_path)
+    proof = prove(policy, tmp_path, seed=7, steps=10, slots=SLOTS)
+    assert max(proof['max_abs_error'].values()) < 2e-5
 
 
 def test_inputs_and_outputs_are_those_of_the_contract(folder: Path) -> None:
