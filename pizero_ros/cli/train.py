@@ -126,8 +126,13 @@ def _data(
     config: TrainingConfig, architecture: Architecture, processes: Team, display: TrainDisplay
 ) -> TrainingData | GroundingData:
     """Read the data; the first process makes what the others find in the cache."""
+    from pizero_ros.training.attachments import check_tokenizer
     from pizero_ros.training.grounding_data import prepare_scenes
+    from pizero_ros.training.start import source_checkpoint
 
+    checkpoint = source_checkpoint(config.model)
+    if config.model.init == 'run' and checkpoint is not None:
+        check_tokenizer(checkpoint, config.data.tokenizer)
     if processes.rank:
         processes.gather(None)
     data: TrainingData | GroundingData
@@ -150,9 +155,10 @@ def _recordings(
 
     model, known = None, None
     checkpoint = source_checkpoint(config.model)
-    if config.data.statistics == 'run' and checkpoint is not None:
-        # A run that learned to see knows input rules and no robots: these are measured then.
+    if config.model.init == 'run' and checkpoint is not None:
         model, known = saved_semantics(checkpoint)
+        # A run that learned to see knows input rules and no robots: these are measured then.
+        known = known if config.data.statistics == 'run' else None
     data = prepare(
         config.data,
         architecture,

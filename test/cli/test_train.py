@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,8 +18,7 @@ from bags import demonstration, write, write_embodiment
 
 from pizero_ros.cli.main import main
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).parents[2]
 
 ARCHITECTURE = """\
 schema: 1
@@ -169,6 +168,10 @@ def test_post_training_starts_from_the_averaged_weights_and_keeps_the_units(
     other = configured('other', out=str(tmp_path / 'x'), data={'actions': 'absolute'}, **changes)
     assert train(other) == 2
     assert 'data.actions: found another meaning' in capsys.readouterr().err
+    words = {'tokenizer': str(ROOT / 'config/tokenizers/demo.model'), 'statistics': 'data'}
+    other = configured('words', out=str(tmp_path / 'x'), data=words, **changes)
+    assert train(other) == 2
+    assert 'demo.model, expected what the run before has: none' in capsys.readouterr().err
 
 
 def test_a_run_that_learned_to_see_is_where_one_begins_that_learns_to_act(

@@ -9,7 +9,9 @@ from bags import demonstration, write, write_embodiment
 from data_sizes import SIZES
 
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.errors import BagError, DatasetError, PromptError
+from pizero_ros.errors import BagError, DatasetError, PromptError, TrainingConfigError
+from pizero_ros.policy.manifest import TOKENIZER_FILES
+from pizero_ros.training.attachments import attachments_of, check_tokenizer
 from pizero_ros.training.config import DataConfig, SourceConfig
 from pizero_ros.training.data import prepare
 from pizero_ros.training.sources import find_bags
@@ -112,6 +114,23 @@ def test_other_input_rules_than_a_policy_has_learnt_are_refused(config, cache):
     message = 'tokenizer: found huggingface, expected bytes, as in the run before'
     with pytest.raises(DatasetError, match=message):
         prepared(other, cache, model=model)
+
+
+@pytest.mark.parametrize('name', ['words.json', None])
+def test_another_tokenizer_than_a_policy_has_learnt_is_refused(config, cache, tmp_path, name):
+    model = prepared(config, cache).model
+    model = replace(model, prompt=replace(model.prompt, tokenizer='huggingface'))
+    for path, content in attachments_of(model, {}).items():
+        (tmp_path / path).write_bytes(content)
+    learned = tmp_path / TOKENIZER_FILES['huggingface']
+    learned.write_text('{"red": 1}')
+    given = None if name is None else tmp_path / name
+    if given is not None:
+        given.write_text('{"red": 1}')
+        check_tokenizer(tmp_path, given)
+        given.write_text('{"red": 2}')
+    with pytest.raises(TrainingConfigError, match=f'data.tokenizer: found .*{learned}'):
+        check_tokenizer(tmp_path, given)
 
 
 def test_other_rate_than_a_policy_has_learnt_is_refused(config, cache):
