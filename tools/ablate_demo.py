@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
+TRAINING = ROOT / 'config' / 'training'
 TRAINED = Path('out', 'train-demo')
 OUT = Path('out', 'ablate-demo')
 ROBOTS = ('sim_single_arm', 'sim_dual_arm', 'sim_mobile')
@@ -77,17 +78,22 @@ def main() -> None:
 
 def train(stage: str, folder: Path, change: Callable[[Config], None]) -> None:
     """Train one stage of an ablation, or go on with it."""
-    config = yaml.safe_load((ROOT / 'config' / 'training' / f'demo_{stage}.yaml').read_text())
-    change(config)
-    out = folder / stage
-    config['out'] = str(out)
-    if config['model'].get('from') == str(TRAINED / 'pretrain'):
-        config['model']['from'] = str(folder / 'pretrain')
-    resume = ['--resume'] if out.exists() else []
+    config = configured(stage, folder, change)
+    resume = ['--resume'] if Path(config['out']).exists() else []
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{stage}.yaml'
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     pizero('train', path, *resume)
+
+
+def configured(stage: str, folder: Path, change: Callable[[Config], None]) -> Config:
+    """Return the configuration of a stage of the demo policy, changed."""
+    config: Config = yaml.safe_load((TRAINING / f'demo_{stage}.yaml').read_text())
+    change(config)
+    config['out'] = str(folder / stage)
+    if config['model'].get('from') == str(TRAINED / 'pretrain'):
+        config['model']['from'] = str(folder / 'pretrain')
+    return config
 
 
 def robots() -> list[str]:
