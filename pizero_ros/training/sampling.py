@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from pizero_ros.replay.actions import RecordedActions
     from pizero_ros.replay.recording import Sensed
 
+_FEW = 0.02
+"""Share of the steps that may be no samples without a word: most recordings begin with one."""
+
 
 @dataclass(frozen=True)
 class Demonstration:
@@ -89,7 +92,7 @@ def write_samples(
         folder: Where the samples go.
         key: What they are made from.
         progress: Told the share that is done, 0 to 1.
-        tell: Told which steps are no samples.
+        tell: Told which steps are no samples, if they are more than a few.
 
     Raises:
         DatasetError: If there is no sample, a value is not finite, or the samples cannot be
@@ -120,8 +123,8 @@ def write_samples(
     except BaseException:
         writer.abandon()
         raise
-    if episode.left_out:
-        total = len(episode) + sum(episode.left_out.values())
+    total = len(episode) + sum(episode.left_out.values())
+    if total - len(episode) > _FEW * total:
         why = ', '.join(f'{reason}: {count}' for reason, count in episode.left_out.items())
         tell(
             f'{demonstration.name}: {total - len(episode)} of {total} steps are no samples ({why})'

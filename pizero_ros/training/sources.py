@@ -95,7 +95,7 @@ def read_sources(
             )
         taken.add(path.resolve())
         robot = robots[source.embodiment]
-        share = partial(_share, progress, f'reading {path.name}', number, len(work))
+        share = partial(_share, progress, f'reading {source.path}', number, len(work))
         if is_lerobot(path):
             _check_unused(source, path, commands=source.commands != 'auto')
             lerobot = LerobotReading(

@@ -237,13 +237,24 @@ def test_state_that_is_not_finite_is_named(robot, tmp_path):
     assert list((tmp_path / 'cache').iterdir()) == []
 
 
-def test_steps_without_observation_are_left_out_and_told(robot, tmp_path):
+def begins_without_joints(steps, missing):
+    """Messages of a demonstration whose joint states come some steps late."""
+
     def late(item):
         topic, _, now_ns, _ = item
-        step = (now_ns - START_NS) // PERIOD_NS
-        return topic == '/arm/joint_states' and step < 5
+        return topic == '/arm/joint_states' and (now_ns - START_NS) // PERIOD_NS < missing
 
-    bag = write(tmp_path / 'bag', [item for item in demonstration(20) if not late(item)])
+    return [item for item in demonstration(steps) if not late(item)]
+
+
+def test_one_step_of_many_that_is_no_sample_is_not_worth_a_word(robot, tmp_path):
+    bag = write(tmp_path / 'bag', begins_without_joints(60, 1))
+    episode = read_bag(bag, robot, READING, tmp_path / 'cache', tell=silent)
+    assert (len(episode), episode.left_out) == (59, {'/arm/joint_states missing': 1})
+
+
+def test_steps_without_observation_are_left_out_and_told(robot, tmp_path):
+    bag = write(tmp_path / 'bag', begins_without_joints(20, 5))
     told = []
     episode = read_bag(bag, robot, READING, tmp_path / 'cache', tell=told.append)
     assert len(episode) == 15
