@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 import time
 from dataclasses import replace
@@ -15,9 +16,11 @@ from pizero_ros.cli.output import add_json
 from pizero_ros.errors import EnvironmentFault, TrainingConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pizero_ros.cli.train_display import TrainDisplay
     from pizero_ros.model.architecture import Architecture
-    from pizero_ros.processing.spec import RobotSemantics
+    from pizero_ros.processing.spec import ModelSpec, RobotSemantics
     from pizero_ros.training.config import TrainingConfig
     from pizero_ros.training.data import TrainingData
     from pizero_ros.training.distributed import Team
@@ -100,8 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
         with TrainDisplay(shown=first) as display:
             if first and not arguments.dry_run:
                 check_presence(config.out, resume=arguments.resume)
+            learned = _learned(config, resume=arguments.resume)
             policy = first_policy(config.model, config.seed, display.bytes)
-            data = _data(config, policy.architecture, processes, display)
+            data = _data(config, policy.architecture, learned, processes, display)
             held_out = data.held_out_batches(config)
             with data.batches(config, ahead=_AHEAD) as source:
                 trainer = Trainer(
@@ -122,43 +126,60 @@ def run(arguments: argparse.Namespace) -> int:
     return INTERRUPTED if outcome is not None and outcome.stopped else SUCCESS
 
 
-def _data(
-    config: TrainingConfig, architecture: Architecture, processes: Team, display: TrainDisplay
-) -> TrainingData | GroundingData:
-    """Read the data; the first process makes what the others find in the cache."""
-    from pizero_ros.training.attachments import check_tokenizer
-    from pizero_ros.training.grounding_data import prepare_scenes
+def _learned(
+    config: TrainingConfig, *, resume: bool
+) -> tuple[ModelSpec | None, dict[str, RobotSemantics]]:
+    """Return input rules and robots of the run that this one starts from, as far as they stay."""
+    from pizero_ros.training.attachments import SEMANTICS, saved_semantics
+    from pizero_ros.training.input_rules import check_tokenizer
     from pizero_ros.training.start import source_checkpoint
 
+    begun = config.model.init == 'run'
     checkpoint = source_checkpoint(config.model)
-    if config.model.init == 'run' and checkpoint is not None:
-        check_tokenizer(checkpoint, config.data.tokenizer)
+    if checkpoint is None or not (begun or (checkpoint / SEMANTICS).is_file()):
+        return None, {}
+    model, known = saved_semantics(checkpoint)
+    if not resume:  # What goes on is compared with itself.
+        check_tokenizer(checkpoint, model, config.data.tokenizer)
+    # A run that learned to see knows input rules and no robots: these are measured then.
+    return model if begun else None, known if config.data.statistics == 'run' else {}
+
+
+def _data(
+    config: TrainingConfig,
+    architecture: Architecture,
+    learned: tuple[ModelSpec | None, dict[str, RobotSemantics]],
+    processes: Team,
+    display: TrainDisplay,
+) -> TrainingData | GroundingData:
+    """Read the data; the first process makes what the others find in the cache."""
+    from pizero_ros.training.grounding_data import prepare_scenes
+
+    model, known = learned
     if processes.rank:
         processes.gather(None)
     data: TrainingData | GroundingData
     if config.objective == 'grounding':
-        data = prepare_scenes(config, architecture, progress=display.phase, tell=display.tell)
+        data = prepare_scenes(
+            config, architecture, model=model, progress=display.phase, tell=display.tell
+        )
     else:
-        data = _recordings(config, architecture, display)
+        data = _recordings(config, architecture, model, known, display)
     if processes.rank == 0:
         processes.gather(None)
     return data
 
 
 def _recordings(
-    config: TrainingConfig, architecture: Architecture, display: TrainDisplay
+    config: TrainingConfig,
+    architecture: Architecture,
+    model: ModelSpec | None,
+    known: Mapping[str, RobotSemantics],
+    display: TrainDisplay,
 ) -> TrainingData:
-    from pizero_ros.training.attachments import saved_semantics
     from pizero_ros.training.data import prepare
-    from pizero_ros.training.start import source_checkpoint
     from pizero_ros.training.statistics import meaning
 
-    model, known = None, None
-    checkpoint = source_checkpoint(config.model)
-    if config.model.init == 'run' and checkpoint is not None:
-        model, known = saved_semantics(checkpoint)
-        # A run that learned to see knows input rules and no robots: these are measured then.
-        known = known if config.data.statistics == 'run' else None
     data = prepare(
         config.data,
         architecture,
@@ -208,6 +229,10 @@ def _attachments(config: TrainingConfig, data: TrainingData | GroundingData) -> 
     return files
 
 
+def _digest(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _train(
     arguments: argparse.Namespace,
     config: TrainingConfig,
@@ -223,6 +248,7 @@ def _train(
     identity: dict[str, Any] = {
         **config.identity(),
         'data_sha256': data.identity,
+        'tokenizer_sha256': _digest(config.data.tokenizer),
         'sizes': trainer.policy.architecture.as_mapping(),
     }
     text = arguments.config.read_text(encoding='utf-8')

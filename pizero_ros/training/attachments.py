@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pizero_ros.errors import TrainingConfigError, TrainingError
-from pizero_ros.policy.manifest import TOKENIZER_FILES
+from pizero_ros.errors import TrainingError
 from pizero_ros.policy.manifest_read import read_model
 from pizero_ros.policy.manifest_write import model_mapping, robot_mapping
 from pizero_ros.policy.semantics_read import check_semantics, read_semantics
@@ -73,34 +72,6 @@ def saved_semantics(checkpoint: Path) -> tuple[ModelSpec, dict[str, RobotSemanti
         check_semantics(each, model, fields.document)
     fields.document.check()
     return model, found
-
-
-def check_tokenizer(checkpoint: Path, tokenizer: Path | None) -> None:
-    """Refuse words that are other tokens than the ones that the weights have learned.
-
-    Args:
-        checkpoint: Of the run that goes on.
-        tokenizer: File of the run to come; None is one token a byte.
-
-    Raises:
-        TrainingConfigError: It is not, byte for byte, the checkpoint's.
-        TrainingError: The checkpoint does not say which one it has.
-    """
-    model, _ = saved_semantics(checkpoint)
-    name = TOKENIZER_FILES.get(model.prompt.tokenizer)
-    learned = None if name is None else checkpoint / name
-    same = (
-        learned == tokenizer
-        if learned is None or tokenizer is None
-        else learned.read_bytes() == tokenizer.read_bytes()
-    )
-    if not same:
-        raise TrainingConfigError.at(
-            'data.tokenizer',
-            '',
-            found=tokenizer or 'none: one token a byte',
-            expected=f'what the run before has: {learned or "none, one token a byte"}',
-        )
 
 
 def _named(statistics: Statistics) -> dict[str, Any]:

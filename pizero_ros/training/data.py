@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pizero_ros.errors import DatasetError
-from pizero_ros.policy.manifest import CANONICAL_SLOTS
 from pizero_ros.processing.prompt import PromptEncoder
-from pizero_ros.processing.spec import ModelSpec, PromptSpec
 from pizero_ros.training.collate import Collator
 from pizero_ros.training.demonstrations import Demonstrations, hold_out
+from pizero_ros.training.input_rules import input_rules
 from pizero_ros.training.source import ExamplesSource
 from pizero_ros.training.sources import load_robots, read_sources
 from pizero_ros.training.statistics import meaning
@@ -26,14 +25,12 @@ if TYPE_CHECKING:
 
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.model.architecture import Architecture
-    from pizero_ros.processing.spec import RobotSemantics, TokenizerKind
+    from pizero_ros.processing.spec import ModelSpec, RobotSemantics
     from pizero_ros.training.config import DataConfig, TrainingConfig
     from pizero_ros.training.sources import Pairs
     from pizero_ros.training.statistics import Still
 
-_EULER_STEPS = 10
 _VECTORS = ('mean', 'std', 'q01', 'q99')
-_TOKENIZERS: Mapping[str, TokenizerKind] = {'.model': 'sentencepiece', '.json': 'huggingface'}
 
 
 @dataclass(frozen=True)
@@ -133,13 +130,11 @@ def prepare(
         DatasetError: If a sample cannot be learnt from, or nothing is left to learn from.
         EmbodimentError: If there is no such robot.
         BundleError: If a robot does not fit the policy.
+        TrainingConfigError: If the input rules are not those of ``model``.
     """
     known = known or {}
     robots = load_robots(config)
-    if model is None:
-        model = model_spec(config, architecture, robots.values())
-    else:
-        _check_rules(config, model)
+    model = input_rules(config, architecture, robots.values(), model)
     pairs = read_sources(config, robots, model, cache, progress=progress, tell=tell)
     learn, held_out = _split(pairs, config.validation_share, seed)
     meant: dict[str, tuple[Embodiment, RobotSemantics]] = {}
@@ -176,69 +171,6 @@ def prepare(
         identity=_identity(model, learn, held_out, [each for _, each in meant.values()]),
         _collate=Collator(model, meant, prompt),
     )
-
-
-def model_spec(
-    config: DataConfig, architecture: Architecture, robots: Iterable[Embodiment]
-) -> ModelSpec:
-    """Return the input rules of a new policy: antialiased images, PaliGemma's prompt rules.
-
-    Args:
-        config: Names the slots and the tokenizer, or leaves them to the robots and to bytes.
-        architecture: Sizes.
-        robots: Whose cameras are the slots.
-
-    Raises:
-        DatasetError: If the tokenizer's file is of no known kind.
-    """
-    used = dict.fromkeys(camera.slot for robot in robots for camera in robot.cameras)
-    ordered = [slot for slot in CANONICAL_SLOTS if slot in used]
-    ordered += [slot for slot in used if slot not in CANONICAL_SLOTS]
-    kind = _tokenizer_kind(config)
-    size = architecture.vision.image_size
-    return ModelSpec(
-        slots=config.slots or tuple(ordered),
-        image_size=(size, size),
-        resize='antialias',
-        prompt=PromptSpec(kind, architecture.max_tokens, True, True, {}),
-        state_dim=architecture.state_dim,
-        action_dim=architecture.action_dim,
-        horizon=architecture.horizon,
-        steps=_EULER_STEPS,
-        vocabulary=architecture.vocabulary,
-    )
-
-
-def _tokenizer_kind(config: DataConfig) -> TokenizerKind:
-    if config.tokenizer is None:
-        return 'bytes'
-    if config.tokenizer.suffix not in _TOKENIZERS:
-        raise DatasetError.at(
-            config.tokenizer,
-            'tokenizer',
-            found=config.tokenizer.suffix or 'no suffix',
-            expected=f'a file that ends in {" or ".join(_TOKENIZERS)}',
-        )
-    return _TOKENIZERS[config.tokenizer.suffix]
-
-
-def _check_rules(config: DataConfig, model: ModelSpec) -> None:
-    """Refuse input rules that are not those of the policy that is trained further."""
-    if config.slots not in (None, model.slots):
-        raise DatasetError.at(
-            'data',
-            'slots',
-            found=', '.join(config.slots or ()),
-            expected=f'{", ".join(model.slots)}, as in the run before, or nothing',
-        )
-    kind = _tokenizer_kind(config)
-    if kind != model.prompt.tokenizer:
-        raise DatasetError.at(
-            'data',
-            'tokenizer',
-            found=kind,
-            expected=f'{model.prompt.tokenizer}, as in the run before',
-        )
 
 
 def _split(

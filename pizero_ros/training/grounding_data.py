@@ -12,7 +12,7 @@ from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import TrainingConfigError
 from pizero_ros.processing.prompt import PromptEncoder
 from pizero_ros.sim.tasks.task import tasks_of
-from pizero_ros.training.data import model_spec
+from pizero_ros.training.input_rules import input_rules
 from pizero_ros.training.locations import VISIBLE, Locations
 from pizero_ros.training.questions import QuestionSource, SceneSet
 from pizero_ros.training.scene_pictures import scene_pictures
@@ -87,6 +87,7 @@ def prepare_scenes(
     config: TrainingConfig,
     architecture: Architecture,
     *,
+    model: ModelSpec | None = None,
     progress: Callable[[str, float], None] = lambda _what, _share: None,
     tell: Callable[[str], None],
 ) -> GroundingData:
@@ -95,6 +96,7 @@ def prepare_scenes(
     Args:
         config: A run with that objective.
         architecture: Sizes of the policy.
+        model: Input rules of a policy that is trained further, None to make them.
         progress: Told what is being done, and the share of it that is done.
         tell: Told, line by line, what a person should know.
 
@@ -102,8 +104,8 @@ def prepare_scenes(
         The data.
 
     Raises:
-        TrainingConfigError: If the answers' tokens do not fit, or a robot has a camera without a
-            slot.
+        TrainingConfigError: If the answers' tokens do not fit, a robot has a camera without a
+            slot, or the input rules are not those of ``model``.
         BundleError: If the vocabulary is too small for the tokenizer.
         DatasetError: If the scenes cannot be written or read.
         EmbodimentError: If a robot is none of the simulated ones.
@@ -115,14 +117,13 @@ def prepare_scenes(
         msg = 'a run without grounding'
         raise ValueError(msg)
     robots = [load_embodiment(each) for each in grounding.robots]
-    model = model_spec(config.data, architecture, robots)
+    model = input_rules(config.data, architecture, robots, model)
     prompt = PromptEncoder(model.prompt, model.vocabulary, config.data.tokenizer)
     locations = Locations(model.vocabulary, grounding.bins)
     locations.check(prompt)
     if grounding.keypoints:
         _check_keypoints(robots, architecture)
     for robot in robots:
-        _check_slots(robot, model)
         # An instruction that does not fit is told now, not in the middle of a run.
         for task in tasks_of(robot):
             for text in (task.instruction, *task.steps[0].paraphrases):
@@ -170,17 +171,6 @@ def _tasks(robot: Embodiment, objects: tuple[str, ...]) -> tuple[tuple[Task, ...
 def _object_of(task: Task) -> str:
     step = task.steps[0]
     return f'{step.colour} {"post" if step.kind == "drive" else "cube"}'
-
-
-def _check_slots(robot: Embodiment, model: ModelSpec) -> None:
-    for camera in robot.cameras:
-        if camera.slot not in model.slots:
-            raise TrainingConfigError.at(
-                'data.slots',
-                '',
-                found=', '.join(model.slots),
-                expected=f'{camera.slot} too, a camera of {robot.name}',
-            )
 
 
 def _check_keypoints(robots: Sequence[Embodiment], architecture: Architecture) -> None:

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from pizero_ros.replay.actions import RecordedActions
     from pizero_ros.replay.recording import Sensed
 
-_FEW = 0.02
-"""Share of the steps that may be no samples without a word: most recordings begin with one."""
+_NO_ACTION = 'no action known'
+_FIRST = {_NO_ACTION: 1}
+"""What is left out of a recording that begins between the commands of two groups, as one in four
+of ours does: not worth a word."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def write_samples(
         folder: Where the samples go.
         key: What they are made from.
         progress: Told the share that is done, 0 to 1.
-        tell: Told which steps are no samples, if they are more than a few.
+        tell: Told which steps are no samples, if they are more than the first one.
 
     Raises:
         DatasetError: If there is no sample, a value is not finite, or the samples cannot be
@@ -123,8 +125,8 @@ def write_samples(
     except BaseException:
         writer.abandon()
         raise
-    total = len(episode) + sum(episode.left_out.values())
-    if total - len(episode) > _FEW * total:
+    if episode.left_out and episode.left_out != _FIRST:
+        total = len(episode) + sum(episode.left_out.values())
         why = ', '.join(f'{reason}: {count}' for reason, count in episode.left_out.items())
         tell(
             f'{demonstration.name}: {total - len(episode)} of {total} steps are no samples ({why})'
@@ -188,7 +190,7 @@ class _Pass:
             return
         found = self._chunks.at(observed.stamp_ns, now_ns)
         if found is None:
-            self.left_out['no action known'] += 1
+            self.left_out[_NO_ACTION] += 1
             return
         pictures = {slot: self._picture(slot, f) for slot, f in observed.images.items()}
         if not pictures:

@@ -171,7 +171,7 @@ def test_post_training_starts_from_the_averaged_weights_and_keeps_the_units(
     words = {'tokenizer': str(ROOT / 'config/tokenizers/demo.model'), 'statistics': 'data'}
     other = configured('words', out=str(tmp_path / 'x'), data=words, **changes)
     assert train(other) == 2
-    assert 'demo.model, expected what the run before has: none' in capsys.readouterr().err
+    assert 'demo.model, expected the tokens of the run before' in capsys.readouterr().err
 
 
 def test_a_run_that_learned_to_see_is_where_one_begins_that_learns_to_act(
@@ -218,6 +218,22 @@ def test_a_run_that_learned_to_see_is_where_one_begins_that_learns_to_act(
     assert acting['model'] == seeing['model']
     assert acting['model']['slots'] == ['base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb']
     assert (list(acting['embodiments']), seeing['embodiments']) == (['small'], {})
+
+
+def test_a_run_goes_on_with_the_tokens_that_it_began_with(configured, tmp_path, capsys):
+    sizes, words = tmp_path / 'sizes.yaml', tmp_path / 'words.model'
+    sizes.write_text(ARCHITECTURE.replace('vocabulary: 300', 'vocabulary: 448'))
+    content = (ROOT / 'config/tokenizers/demo.model').read_bytes()
+    words.write_bytes(content)
+    model = {'architecture': str(sizes), 'init': 'random'}
+    config = configured(model=model, data={'tokenizer': str(words)})
+    assert train(config, '--steps', '2') == 0
+    # The name of the file that it was trained into, which is of no effect.
+    words.write_bytes(content.replace(b'tokenizers/demo', b'tokenizers/else'))
+    assert train(config, '--resume') == 1
+    assert 'tokenizer_sha256' in capsys.readouterr().err
+    words.write_bytes(content)
+    assert train(config, '--resume') == 0
 
 
 def test_what_was_trained_is_exported_for_its_robot(configured, data, tmp_path):

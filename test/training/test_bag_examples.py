@@ -237,24 +237,13 @@ def test_state_that_is_not_finite_is_named(robot, tmp_path):
     assert list((tmp_path / 'cache').iterdir()) == []
 
 
-def begins_without_joints(steps, missing):
-    """Messages of a demonstration whose joint states come some steps late."""
-
+def test_steps_without_observation_are_left_out_and_told(robot, tmp_path):
     def late(item):
         topic, _, now_ns, _ = item
-        return topic == '/arm/joint_states' and (now_ns - START_NS) // PERIOD_NS < missing
+        step = (now_ns - START_NS) // PERIOD_NS
+        return topic == '/arm/joint_states' and step < 5
 
-    return [item for item in demonstration(steps) if not late(item)]
-
-
-def test_one_step_of_many_that_is_no_sample_is_not_worth_a_word(robot, tmp_path):
-    bag = write(tmp_path / 'bag', begins_without_joints(60, 1))
-    episode = read_bag(bag, robot, READING, tmp_path / 'cache', tell=silent)
-    assert (len(episode), episode.left_out) == (59, {'/arm/joint_states missing': 1})
-
-
-def test_steps_without_observation_are_left_out_and_told(robot, tmp_path):
-    bag = write(tmp_path / 'bag', begins_without_joints(20, 5))
+    bag = write(tmp_path / 'bag', [item for item in demonstration(20) if not late(item)])
     told = []
     episode = read_bag(bag, robot, READING, tmp_path / 'cache', tell=told.append)
     assert len(episode) == 15
@@ -468,7 +457,9 @@ def _twist(types, speed):
     )
 
 
-def test_gripper_without_any_command_yet_is_no_sample(robot, tmp_path):
+@pytest.mark.parametrize(('late', 'lines'), [(6, 1), (1, 0)])
+def test_gripper_without_any_command_yet_is_no_sample(robot, tmp_path, late, lines):
+    """A recording that begins between the commands of two groups is not worth a word."""
     types = Types()
 
     def told_late():
@@ -476,8 +467,8 @@ def test_gripper_without_any_command_yet_is_no_sample(robot, tmp_path):
             step = (now_ns - START_NS) // PERIOD_NS
             if topic == '/demo/action':
                 message = types.joints(now_ns, JOINTS[:2], commanded(step)[:2])
-                if step in (6, 12):
-                    goal = types.values([0.01 * step / 6])
+                if step in (late, 12):
+                    goal = types.values([0.02 if step == 12 else 0.01])
                     layout = 'std_msgs/msg/Float64MultiArray'
                     yield '/gripper_controller/commands', layout, now_ns, goal
             yield topic, kind, now_ns, message
@@ -485,8 +476,11 @@ def test_gripper_without_any_command_yet_is_no_sample(robot, tmp_path):
     bag = write(tmp_path / 'bag', told_late())
     told = []
     episode = read_bag(bag, robot, READING, tmp_path / 'cache', tell=told.append)
-    assert episode.left_out == {'no action known': 6}
-    np.testing.assert_allclose(episode[0].actions[:, 2], [0.1] * 6 + [0.2] * 4)
+    assert episode.left_out == {'no action known': late}
+    assert len(told) == lines
+    before = min(12 - late, HORIZON)
+    expected = [0.1] * before + [0.2] * (HORIZON - before)
+    np.testing.assert_allclose(episode[0].actions[:, 2], expected)
 
 
 def test_recorded_humanoid_becomes_samples(tmp_path):

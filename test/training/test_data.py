@@ -9,11 +9,17 @@ from bags import demonstration, write, write_embodiment
 from data_sizes import SIZES
 
 from pizero_ros.embodiment.load import load_embodiment
-from pizero_ros.errors import BagError, DatasetError, PromptError, TrainingConfigError
+from pizero_ros.errors import (
+    BagError,
+    DatasetError,
+    PromptError,
+    TrainingConfigError,
+    TrainingError,
+)
 from pizero_ros.policy.manifest import TOKENIZER_FILES
-from pizero_ros.training.attachments import attachments_of, check_tokenizer
 from pizero_ros.training.config import DataConfig, SourceConfig
 from pizero_ros.training.data import prepare
+from pizero_ros.training.input_rules import check_tokenizer
 from pizero_ros.training.sources import find_bags
 from pizero_ros.training.statistics import fit, meaning
 
@@ -108,29 +114,47 @@ def test_other_input_rules_than_a_policy_has_learnt_are_refused(config, cache):
     same = prepared(replace(config, slots=model.slots), cache, model=model)
     assert same.model is model
     turned = replace(config, slots=model.slots[::-1])
-    with pytest.raises(DatasetError, match=r'slots: found left_wrist.*as in the run before'):
+    message = r'data.slots: found left_wrist.*as in the run before'
+    with pytest.raises(TrainingConfigError, match=message):
         prepared(turned, cache, model=model)
     other = replace(config, tokenizer=Path('words.json'))
-    message = 'tokenizer: found huggingface, expected bytes, as in the run before'
-    with pytest.raises(DatasetError, match=message):
+    message = 'data.tokenizer: found huggingface, expected bytes, as in the run before'
+    with pytest.raises(TrainingConfigError, match=message):
         prepared(other, cache, model=model)
 
 
-@pytest.mark.parametrize('name', ['words.json', None])
-def test_another_tokenizer_than_a_policy_has_learnt_is_refused(config, cache, tmp_path, name):
+def test_a_camera_that_a_policy_has_no_slot_for_is_told_before_anything_is_read(config, tmp_path):
+    cache = tmp_path / 'cache'
+    (name,) = {source.embodiment for source in config.sources}
+    first, *others = (camera.slot for camera in load_embodiment(name).cameras)
+    message = rf'data.slots: found {", ".join(others)}, expected {first} too, a camera of small'
+    with pytest.raises(TrainingConfigError, match=message):
+        prepared(replace(config, slots=tuple(others)), cache)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ('given', 'learned', 'error', 'message'),
+    [
+        ('{"red": 2}', '{"red": 1}', TrainingConfigError, 'byte for byte. Name .*tokenizer.json'),
+        (None, '{"red": 1}', TrainingConfigError, 'found none: one token a byte, expected'),
+        ('absent', '{"red": 1}', TrainingConfigError, 'words.json: No such file'),
+        ('{"red": 1}', None, TrainingError, 'tokenizer.json: found No such file'),
+    ],
+)
+def test_another_tokenizer_than_a_policy_has_learnt_is_refused(
+    config, cache, tmp_path, given, learned, error, message
+):
     model = prepared(config, cache).model
     model = replace(model, prompt=replace(model.prompt, tokenizer='huggingface'))
-    for path, content in attachments_of(model, {}).items():
-        (tmp_path / path).write_bytes(content)
-    learned = tmp_path / TOKENIZER_FILES['huggingface']
-    learned.write_text('{"red": 1}')
-    given = None if name is None else tmp_path / name
-    if given is not None:
-        given.write_text('{"red": 1}')
-        check_tokenizer(tmp_path, given)
-        given.write_text('{"red": 2}')
-    with pytest.raises(TrainingConfigError, match=f'data.tokenizer: found .*{learned}'):
-        check_tokenizer(tmp_path, given)
+    words, own = tmp_path / 'words.json', tmp_path / TOKENIZER_FILES['huggingface']
+    if learned is not None:
+        own.write_text(learned)
+        check_tokenizer(tmp_path, model, own)
+    if given not in (None, 'absent'):
+        words.write_text(given)
+    with pytest.raises(error, match=message):
+        check_tokenizer(tmp_path, model, None if given is None else words)
 
 
 def test_other_rate_than_a_policy_has_learnt_is_refused(config, cache):
