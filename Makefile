@@ -4,7 +4,8 @@
 # make lint   ruff and mypy
 # make build  set up and build only
 # make train-demo   teach the demo policy from nothing, into out/train-demo (hours; goes on if stopped)
-# make ablate-demo  what each of those steps is worth, in one table: out/ablate-demo (hours as well)
+# make ablate-demo  the same without grounding, without imperfect demonstrations, and both baselines, in
+#                   one table: out/ablate-demo, after train-demo (hours as well)
 #
 # WHEELS=kilted make test   the same on ROS 2 Kilted wheels
 # make demo BAG=<folder> EMBODIMENT=<name or file>   the same from a recorded bag
@@ -34,7 +35,7 @@ test: build
 train-demo: build
 	@$(WITH_ROS) tools/train_demo
 
-ablate-demo: train-demo
+ablate-demo: build
 	@$(WITH_ROS) python tools/ablate_demo.py $(if $(TRIALS),--trials $(TRIALS))
 
 lint: build

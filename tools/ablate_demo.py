@@ -1,19 +1,25 @@
-"""What each step of the demo policy is worth: the same policy without it, in one table.
+"""What grounding and imperfect demonstrations are worth: the demo policy without, in one table.
 
-Needs out/train-demo (`make train-demo`). Trains, into out/ablate-demo, with as many steps each,
-* no_grounding: from random weights, the stem learning with the rest (the paper's π0-small);
-* curated_only: from the grounded weights, without the imperfect demonstrations;
+Needs the steps of `make train-demo` in out/train-demo. Trains, into out/ablate-demo, with as many
+steps of acting each,
+* no_grounding: from random weights, the stem learning with the rest;
+* curated_only: from the grounded weights, on the demonstrations of post-training alone;
 and evaluates them beside the demo policy and both baselines. Started anew it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from pizero_ros.cli.bundle_argument import positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRAINING = ROOT / 'config' / 'training'
 TRAINED = Path('out', 'train-demo')
 OUT = Path('out', 'ablate-demo')
-ROBOTS = ('sim_single_arm', 'sim_dual_arm', 'sim_mobile')
+ROBOTS = [f'--embodiment={name}' for name in ('sim_single_arm', 'sim_dual_arm', 'sim_mobile')]
 
 Config = dict[str, Any]
 
@@ -52,28 +58,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--trials', default='2', help='of each task (default: 2)')
+    parser.add_argument('--trials', type=positive, default=2, help='of each task (default: 2)')
     arguments = parser.parse_args()
+    os.chdir(ROOT)
+    if not (TRAINED / 'bundle' / 'policy.yaml').is_file():
+        parser.error(f'{ROOT / TRAINED} has no bundle yet: make train-demo')
+    # Ctrl-C reaches the verb as well, which saves what it has before it ends.
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
     policies = {'demo': TRAINED / 'bundle'}
     for name, change in ABLATIONS.items():
         folder = OUT / name
         for stage in ('pretrain', 'posttrain'):
             train(stage, folder, change)
         policies[name] = folder / 'bundle'
-        if not (policies[name] / 'policy.yaml').exists():
-            last = folder / 'posttrain' / 'checkpoints' / 'last'
-            pizero('export', '--checkpoint', last, '--out', policies[name], *robots())
+        export(folder / 'posttrain', policies[name])
     named = [f'--policy={name}={folder}' for name, folder in policies.items()]
+    to = ['--out', OUT / 'evaluation', '--json', OUT / 'scores.json']
     baselines = ['--baseline=hold', '--baseline=random']
-    trials = [
-        '--trials',
-        arguments.trials,
-        '--out',
-        OUT / 'evaluation',
-        '--json',
-        OUT / 'scores.json',
-    ]
-    pizero('evaluate', *named, *baselines, *trials, *robots())
+    pizero('evaluate', *named, *baselines, *ROBOTS, '--trials', arguments.trials, *to)
 
 
 def train(stage: str, folder: Path, change: Callable[[Config], None]) -> None:
@@ -96,14 +98,20 @@ def configured(stage: str, folder: Path, change: Callable[[Config], None]) -> Co
     return config
 
 
-def robots() -> list[str]:
-    """Return the arguments that name all robots."""
-    return [f'--embodiment={name}' for name in ROBOTS]
+def export(run: Path, bundle: Path) -> None:
+    """Export a run, unless that was done after its last step."""
+    manifest = bundle / 'policy.yaml'
+    if manifest.exists() and manifest.stat().st_mtime > (run / 'loss.csv').stat().st_mtime:
+        return
+    last = run / 'checkpoints' / 'last'
+    pizero('export', '--checkpoint', last, '--out', bundle, '--force', *ROBOTS)
 
 
-def pizero(*arguments: str | Path) -> None:
-    """Run a verb; whatever it says is said."""
-    subprocess.run(['pizero', *map(str, arguments)], cwd=ROOT, check=True)
+def pizero(*arguments: object) -> None:
+    """Run a verb; where it fails, end with its status: it has said why."""
+    ended = subprocess.run(['pizero', *map(str, arguments)], check=False)
+    if ended.returncode:
+        sys.exit(ended.returncode)
 
 
 if __name__ == '__main__':
