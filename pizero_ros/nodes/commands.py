@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+from rclpy.duration import Duration
 from rclpy.qos import QoSProfile
 
 from pizero_ros.control.commands import GripperGoal, TrajectoryCommand
@@ -16,12 +18,14 @@ from pizero_ros.nodes.serialized_trajectory import SerializedTrajectory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rclpy.duration import Duration
     from rclpy.node import Node
     from trajectory_msgs.msg import JointTrajectoryPoint
 
     from pizero_ros.control.commands import Command
     from pizero_ros.embodiment.schema import Embodiment
+
+_AT_ONCE = Duration()
+_ASKS_AGAIN_S = 0.005
 
 RELIABLE = QoSProfile(depth=10)
 """Controllers subscribe with system defaults; a command must not be lost."""
@@ -81,13 +85,18 @@ class CommandPublishers:
                 return serialized
         return command_message(command, self._groups[command.group], self._points)
 
-    def flush(self, timeout: Duration) -> bool:
-        """Wait until every reliable subscriber has what was published."""
-        confirmed = True
-        for publisher in self._publishers.values():
-            # The others still get their time after one that does not answer.
-            confirmed &= publisher.wait_for_all_acked(timeout)
-        return confirmed
+    def flush(self, limit_s: float) -> bool:
+        """Wait until every reliable subscriber has what was published, for a limited time.
+
+        Asks again and again: rclpy waits under the interpreter's lock, and all other threads of
+        the process would wait with it.
+        """
+        deadline = time.monotonic() + limit_s
+        while not all(each.wait_for_all_acked(_AT_ONCE) for each in self._publishers.values()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_ASKS_AGAIN_S)
+        return True
 
     def destroy(self) -> None:
         """Remove the publishers and clients."""

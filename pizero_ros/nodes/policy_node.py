@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -60,8 +59,8 @@ Owned = TypeVar('Owned')
 
 STATUS_PERIOD_S = 1.0
 
-FLUSH = Duration(seconds=1.0)
-"""How long an exiting node waits for the controllers to acknowledge the last hold."""
+FLUSH_S = 1.0
+"""How long the last hold may take to the controllers before its publishers are removed."""
 
 
 class PolicyNode(RobustLifecycleNode):
@@ -147,6 +146,8 @@ class PolicyNode(RobustLifecycleNode):
         """Leave the robot holding, whatever the state: called before the process ends."""
         if self._active:
             self.trigger_deactivate()
+        if self._entities:
+            self._commands.flush(FLUSH_S)
 
     def _start_by_itself(self) -> None:
         self.destroy_timer(self._autostart)
@@ -228,7 +229,7 @@ class PolicyNode(RobustLifecycleNode):
             goal_failed=self._on_goal_failed,
             goal_unsent=lambda group: self._commander.resend(group),
         )
-        self._own(self._commands, lambda commands: commands.destroy())
+        self._own(self._commands, _destroy_flushed)
         self._reporter = Reporter(
             self,
             embodiment,
@@ -377,7 +378,6 @@ class PolicyNode(RobustLifecycleNode):
         loop, self._loop = self._loop, None
         if loop is not None and not loop.stop():
             self.get_logger().error('an inference did not end within 10 s')
-        self._commands.flush(FLUSH)
         self.get_logger().info('holding' if self._enabled else 'stopped; nothing was being sent')
 
     # Plumbing
@@ -406,6 +406,11 @@ class PolicyNode(RobustLifecycleNode):
         self._entities.clear()
         with contextlib.suppress(AttributeError):
             del self._predictor  # Its sessions hold the weights: on a GPU, most of its memory.
+
+
+def _destroy_flushed(commands: CommandPublishers) -> None:
+    commands.flush(FLUSH_S)
+    commands.destroy()
 
 
 def main(args: list[str] | None = None) -> int:
