@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,13 @@ def bundle() -> Bundle:
 def test_it_is_trained_and_at_most_15_mb(bundle: Bundle) -> None:
     assert not bundle.manifest.untrained
     assert sum(each.stat().st_size for each in bundle.path.iterdir()) < 15e6
+
+
+def test_it_names_no_machine_and_its_words_are_those_of_its_training(bundle: Bundle) -> None:
+    for path in bundle.path.iterdir():
+        assert b'stack_trace' not in path.read_bytes(), path
+    words = Path(__file__).parents[2] / 'config/tokenizers/demo.model'
+    assert (bundle.path / 'tokenizer.model').read_bytes() == words.read_bytes()
 
 
 @pytest.mark.parametrize('name', ROBOTS)
