@@ -36,6 +36,9 @@ WORDS = ['in_part=1', *(f'{key}={value}' for key, value in CHANGES.items())]
 ALONE = Team(0, 1, torch.device('cpu'))
 
 
+# One run in many ends with an abort inside PyTorch's gloo ("terminate called without an active
+# exception") on a busy machine; 16 in a row did not. A second try is shown in the summary.
+@pytest.mark.flaky(reruns=1)
 @pytest.mark.skipif(not torch.distributed.is_available(), reason='PyTorch without distributed')
 def test_two_processes_give_the_losses_of_one_and_one_goes_on_where_two_stopped(tmp_path):
     """Clean prefixes and recordings that end make each process's count of values another."""
