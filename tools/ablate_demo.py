@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pizero_ros.cli.bundle_argument import positive
+from pizero_ros.cli.demo import ROBOTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRAINING = ROOT / 'config' / 'training'
 TRAINED = Path('out', 'train-demo')
 OUT = Path('out', 'ablate-demo')
-ROBOTS = [f'--embodiment={name}' for name in ('sim_single_arm', 'sim_dual_arm', 'sim_mobile')]
+EMBODIMENTS = [f'--embodiment={name}' for name in ROBOTS]
 
 Config = dict[str, Any]
 
@@ -75,7 +76,7 @@ def main() -> None:
     named = [f'--policy={name}={folder}' for name, folder in policies.items()]
     to = ['--out', OUT / 'evaluation', '--json', OUT / 'scores.json']
     baselines = ['--baseline=hold', '--baseline=random']
-    pizero('evaluate', *named, *baselines, *ROBOTS, '--trials', arguments.trials, *to)
+    pizero('evaluate', *named, *baselines, *EMBODIMENTS, '--trials', arguments.trials, *to)
 
 
 def train(stage: str, folder: Path, change: Callable[[Config], None]) -> None:
@@ -104,7 +105,7 @@ def export(run: Path, bundle: Path) -> None:
     if manifest.exists() and manifest.stat().st_mtime > (run / 'loss.csv').stat().st_mtime:
         return
     last = run / 'checkpoints' / 'last'
-    pizero('export', '--checkpoint', last, '--out', bundle, '--force', *ROBOTS)
+    pizero('export', '--checkpoint', last, '--out', bundle, '--force', *EMBODIMENTS)
 
 
 def pizero(*arguments: object) -> None:

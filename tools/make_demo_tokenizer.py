@@ -11,10 +11,10 @@ from pathlib import Path
 
 import sentencepiece
 
+from pizero_ros.cli.demo import ROBOTS
 from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.sim.tasks.task import tasks_of, two_step_tasks_of
 
-ROBOTS = ('sim_single_arm', 'sim_dual_arm', 'sim_mobile')
 PIECES = 400
 ROOT = Path(__file__).parents[1]
 OUT = Path('config', 'tokenizers', 'demo')

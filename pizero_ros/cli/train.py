@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 import time
 from dataclasses import replace
@@ -229,10 +228,6 @@ def _attachments(config: TrainingConfig, data: TrainingData | GroundingData) -> 
     return files
 
 
-def _digest(path: Path | None) -> str | None:
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _train(
     arguments: argparse.Namespace,
     config: TrainingConfig,
@@ -242,13 +237,15 @@ def _train(
     processes: Team,
     display: TrainDisplay,
 ) -> Outcome:
+    from pizero_ros.replay.identity import file_digest
     from pizero_ros.training.saved import run_folder
     from pizero_ros.training.stop import StopWish
 
+    tokenizer = config.data.tokenizer
     identity: dict[str, Any] = {
         **config.identity(),
         'data_sha256': data.identity,
-        'tokenizer_sha256': _digest(config.data.tokenizer),
+        'tokenizer_sha256': file_digest(tokenizer) if tokenizer else None,
         'sizes': trainer.policy.architecture.as_mapping(),
     }
     text = arguments.config.read_text(encoding='utf-8')
