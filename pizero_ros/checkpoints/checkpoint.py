@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from pizero_ros.checkpoints.openpi import DEFAULT_STEPS, read_openpi
 from pizero_ros.checkpoints.semantics import check_agreement, openpi_rules, robot_semantics
 from pizero_ros.checkpoints.sizes import complete_sizes
 from pizero_ros.checkpoints.tensors import Weights, equal, not_finite
+from pizero_ros.digest import file_digest
 from pizero_ros.errors import CheckpointError
 from pizero_ros.model.pi0 import Pi0
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pizero_ros.embodiment.schema import Embodiment
     from pizero_ros.model.architecture import Architecture
     from pizero_ros.processing.spec import RobotSemantics
-
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Checkpoint:
 
     def sha256(self) -> str:
         """Return the digest of the model file; reads all of it."""
-        return _digest(self.folder / MODEL)
+        return file_digest(self.folder / MODEL)
 
     def semantics(
         self, embodiment: Embodiment, choices: Choices
@@ -206,15 +204,7 @@ def _steps(inputs: InputRules) -> list[str]:
     return [f'{inputs.steps} Euler steps, as config.json says; π0 has {DEFAULT_STEPS}']
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _check_digest(path: Path, expected: str) -> None:
-    found = _digest(path)
+    found = file_digest(path)
     if found != expected.lower():
         raise CheckpointError.at(path, 'SHA-256', found=found, expected=expected.lower())

@@ -236,7 +236,7 @@ def robots_of(embodiments: Sequence[Embodiment]) -> dict[str, str]:
     import json
     from dataclasses import asdict, replace
 
-    from pizero_ros.replay.identity import file_digest
+    from pizero_ros.digest import file_digest
     from pizero_ros.sim.robot import default_mjcf
 
     found = {}

@@ -117,11 +117,11 @@ def examine_policy(label: str, path: Path, embodiment: Embodiment) -> Policy:
         BundleError: It cannot be trusted, or does not fit.
     """
     from pizero_ros.cli.bundle_argument import open_bundle
+    from pizero_ros.digest import file_digest
     from pizero_ros.policy.compatibility import require_embodiment
     from pizero_ros.policy.foreign.bundle import ForeignBundle, is_foreign
     from pizero_ros.policy.foreign.compatibility import require_robot
     from pizero_ros.policy.manifest import MANIFEST_FILE
-    from pizero_ros.replay.identity import file_digest
 
     if is_foreign(path):
         foreign = ForeignBundle.open(path)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pizero_ros.cli.output import progress_console, write_json
 from pizero_ros.cli.replay_display import JobsDisplay, print_failure
+from pizero_ros.digest import file_digest
 from pizero_ros.replay.folder import EPISODES
-from pizero_ros.replay.identity import file_digest, job_key
+from pizero_ros.replay.identity import job_key
 from pizero_ros.replay.jobs import Job, Outcome, run_jobs
 from pizero_ros.replay.saved import load
 

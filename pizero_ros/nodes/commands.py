@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from rclpy.duration import Duration
 from rclpy.qos import QoSProfile
 
 from pizero_ros.control.commands import GripperGoal, TrajectoryCommand
 from pizero_ros.embodiment.schema import GRIPPER_ACTIONS
+from pizero_ros.nodes.acknowledgement import unacknowledged
 from pizero_ros.nodes.command_types import MESSAGE_TYPES
 from pizero_ros.nodes.gripper_actions import GripperAction
 from pizero_ros.nodes.messages import command_message
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 
     from pizero_ros.control.commands import Command
     from pizero_ros.embodiment.schema import Embodiment
-
-_AT_ONCE = Duration()
-_ASKS_AGAIN_S = 0.005
 
 RELIABLE = QoSProfile(depth=10)
 """Controllers subscribe with system defaults; a command must not be lost."""
@@ -86,17 +82,8 @@ class CommandPublishers:
         return command_message(command, self._groups[command.group], self._points)
 
     def flush(self, limit_s: float) -> bool:
-        """Wait until every reliable subscriber has what was published, for a limited time.
-
-        Asks again and again: rclpy waits under the interpreter's lock, and all other threads of
-        the process would wait with it.
-        """
-        deadline = time.monotonic() + limit_s
-        while not all(each.wait_for_all_acked(_AT_ONCE) for each in self._publishers.values()):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_ASKS_AGAIN_S)
-        return True
+        """Wait until every reliable subscriber has what was published, for a limited time."""
+        return not unacknowledged(self._publishers, limit_s)
 
     def destroy(self) -> None:
         """Remove the publishers and clients."""

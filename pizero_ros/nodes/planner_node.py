@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -23,6 +22,7 @@ from pizero_ros.embodiment.load import load_embodiment
 from pizero_ros.errors import PizeroError
 from pizero_ros.msg import PolicyStatus
 from pizero_ros.nodes import planner_parameters
+from pizero_ros.nodes.acknowledgement import unacknowledged
 from pizero_ros.nodes.events import NO_PUBLISHER_EVENTS
 from pizero_ros.nodes.planner_cameras import PlannerCameras
 from pizero_ros.nodes.planner_making import make_planner
@@ -41,6 +41,9 @@ TICK_S = 0.05
 REPORT_S = 1.0
 SILENT_S = 3.0
 """The policy tells its status every second."""
+
+STOP_TOLD_S = 0.5
+"""So long an ending node waits until its last prompt has arrived."""
 
 END_S = 4.0
 """So long an ending node waits for the policy to hold; `ros2 launch` has patience for 5 s."""
@@ -205,7 +208,7 @@ class PlannerNode(Node):
         """
         self._execution.stop('the planner was ended', self._now_s())
         self._tell()
-        self._prompts.wait_for_all_acked(Duration(seconds=0.5))
+        unacknowledged({'prompts': self._prompts}, STOP_TOLD_S)
         deadline_s = time.monotonic() + END_S
         while self._halt.pending and self._policy.state != 'silent':
             executor.spin_once(timeout_sec=0.05)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import rclpy
 from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
-from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -24,6 +23,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from pizero_ros.errors import BagError, PizeroError
 from pizero_ros.nodes import readiness
+from pizero_ros.nodes.acknowledgement import unacknowledged
 from pizero_ros.nodes.replay_topics import choose, message_class, publisher_qos, stays_valid
 from pizero_ros.nodes.signals import stop_on_signals
 from pizero_ros.replay.bag import open_bag
@@ -116,13 +116,7 @@ class Player:
 
     def drain(self) -> list[str]:
         """Wait for confirmation of all messages; return the topics where it did not come."""
-        deadline = time.monotonic() + _DRAIN_S
-        late = []
-        for name, publisher in self._publishers.items():
-            left = max(deadline - time.monotonic(), 0.0)
-            if not publisher.wait_for_all_acked(Duration(seconds=left)):
-                late.append(name)
-        return late
+        return unacknowledged(self._publishers, _DRAIN_S)
 
     def _send(self, message: RawMessage) -> None:
         self._publishers[message.topic].publish(message.raw)

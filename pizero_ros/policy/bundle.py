@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pizero_ros.digest import file_digest
 from pizero_ros.errors import BundleError
 from pizero_ros.policy.manifest import (
     JACOBIAN_FILE,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from pizero_ros.processing.spec import RobotSemantics
 
-_BLOCK = 1 << 22
 _PROVEN_SUFFIXES = ('.onnx', '.data')
 _EXPORT_AGAIN = 'Copy or export the bundle again.'
 
@@ -158,15 +157,7 @@ def _errors(proof: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float
 
 def file_entry(path: Path, on_bytes: Callable[[int], object] | None = None) -> FileEntry:
     """Measure a file: size and SHA-256, streamed."""
-    digest = hashlib.sha256()
-    size = 0
-    with path.open('rb') as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
-            if on_bytes is not None:
-                on_bytes(len(block))
-    return FileEntry(size, digest.hexdigest())
+    return FileEntry(path.stat().st_size, file_digest(path, on_bytes))
 
 
 def graph_digests(files: Mapping[str, FileEntry]) -> dict[str, str]:

@@ -39,11 +39,6 @@ def job_key(bag: Path, determined_by: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a small file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 @functools.cache
 def code_digest() -> str:
     """Return the SHA-256 of the modules that compute an episode."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import shutil
 import uuid
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pizero_ros.digest import file_digest
 from pizero_ros.errors import DatasetError, PizeroError
 from pizero_ros.training.example import Example
 from pizero_ros.training.rows import NpyWriter, read_row
@@ -104,7 +104,7 @@ class CachedEpisode:
                         found=f'{(folder / name).stat().st_size} bytes',
                         expected=str(size),
                     )
-            self.digest = _digest(folder / SAMPLES)
+            self.digest = file_digest(folder / SAMPLES)
             if self.digest != values['sha256']:
                 raise DatasetError.at(
                     folder / SAMPLES, 'sha256', found=self.digest, expected=values['sha256']
@@ -270,7 +270,7 @@ class EpisodeWriter:
                 'samples': self._samples.count,
                 'left_out': dict(left_out),
                 'sizes': {path.name: path.stat().st_size for path in self._beside.iterdir()},
-                'sha256': _digest(self._beside / SAMPLES),
+                'sha256': file_digest(self._beside / SAMPLES),
             }
             text = json.dumps(values, ensure_ascii=False, indent=1)
             (self._beside / VALUES).write_text(f'{text}\n', encoding='utf-8')
@@ -318,11 +318,3 @@ def not_written(folder: Path, error: OSError) -> PizeroError:
 
 def _pictures_file(slot: str) -> str:
     return f'pictures-{slot}.npy'
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import shutil
 import uuid
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pizero_ros.digest import file_digest
 from pizero_ros.errors import DatasetError
 from pizero_ros.training.cache import not_written
 from pizero_ros.training.rows import NpyWriter, read_row
@@ -68,7 +68,7 @@ class SceneFiles:
         path = folder / VALUES
         try:
             values = json.loads(path.read_text(encoding='utf-8'))
-            self.digest = hashlib.sha256((folder / PLACES).read_bytes()).hexdigest()
+            self.digest = file_digest(folder / PLACES)
             expected = {
                 'schema': SCHEMA,
                 'key': key,
@@ -146,7 +146,7 @@ def write_scenes(
             'slots': shape.slots,
             'objects': objects,
             'bytes': (beside / PICTURES).stat().st_size,
-            'places': hashlib.sha256((beside / PLACES).read_bytes()).hexdigest(),
+            'places': file_digest(beside / PLACES),
         }
         text = json.dumps(values, indent=1, ensure_ascii=False)
         (beside / VALUES).write_text(f'{text}\n', encoding='utf-8')

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pizero_ros.digest import file_digest
 from pizero_ros.errors import DatasetError
 from pizero_ros.processing.resize import ResizeWithPad
 from pizero_ros.resources import config_dir
@@ -222,7 +223,7 @@ def _key(robot: Embodiment, side: int, shape: SceneShape, rule: ResizeRule) -> s
     files += sorted((config_dir() / 'sim').glob('*.xml'))
     content = {
         'schema': SCHEMA,
-        'code': [hashlib.sha256(file.read_bytes()).hexdigest() for file in files],
+        'code': [file_digest(file) for file in files],
         # Where its file lies and what it is described as say nothing about the pictures.
         'robot': asdict(replace(robot, source='', description='')),
         'mujoco': renderer,
