@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from pizero_ros.nodes.fault_injection import FaultyPredictor
 from pizero_ros.policy.bundle import Bundle
 from pizero_ros.policy.compatibility import require_embodiment
-from pizero_ros.policy.memory import require_memory
+from pizero_ros.policy.memory import graph_bytes, require_memory
 from pizero_ros.policy.predictor import ChunkPredictor
 from pizero_ros.policy.providers import resolve_provider
 from pizero_ros.policy.runtime import Policy
+from pizero_ros.policy.threads import beside_sensors, machine_threads
 
 if TYPE_CHECKING:
     from rclpy.impl.rcutils_logger import RcutilsLogger
@@ -49,10 +50,11 @@ def load_predictor(
     jacobian = chunking is not None and chunking.method == 'jacobian'
     if resolve_provider(chosen.provider) == 'cpu':
         require_memory(bundle.path, jacobian=jacobian)
+    threads = beside_sensors(machine_threads(), graph_bytes(bundle.path, jacobian=jacobian))
     policy = Policy.load(
         bundle,
         chosen.provider,
-        chosen.threads or None,
+        chosen.threads or threads,
         jacobian=jacobian,
         variant=chosen.variant or None,
     )
@@ -60,7 +62,8 @@ def load_predictor(
     warm_up = policy.warm_up(stepwise=stepwise)
     log.info(
         f'{bundle.path}: loaded in {policy.load_s:.2f} s on {policy.provider}, '
-        f'variant {policy.variant}, warm after {len(warm_up)} runs at {warm_up[-1] * 1e3:.1f} ms'
+        f'variant {policy.variant}, threads: {policy.threads}; '
+        f'warm after {len(warm_up)} runs at {warm_up[-1] * 1e3:.1f} ms'
     )
     steps = chosen.sampling_steps or None
     if injected:

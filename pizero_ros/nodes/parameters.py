@@ -118,7 +118,11 @@ DECLARATIONS: tuple[tuple[str, Any, ParameterDescriptor], ...] = (
         '',
         _text('graphs of the bundle; empty: those made for the provider', ('', *VARIANTS)),
     ),
-    ('threads', 0, _count('threads of one inference; 0: chosen for the machine', 0, 1024)),
+    (
+        'threads',
+        0,
+        _count('threads of one inference; 0: one per core, but one for a small policy', 0, 1024),
+    ),
     (
         'cpu_affinity',
         [-1],

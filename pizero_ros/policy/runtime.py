@@ -79,7 +79,7 @@ class Policy:
         cls,
         bundle: Bundle,
         provider: ProviderName | str = 'auto',
-        threads: int | None = None,
+        threads: int | Threads | None = None,
         jacobian: bool = False,
         variant: str | None = None,
     ) -> Policy:
@@ -89,8 +89,8 @@ class Policy:
             bundle: The checked bundle.
             provider: ``cpu``, ``cuda`` or ``tensorrt`` for exactly that one; ``auto`` for CUDA
                 where it works and the CPU elsewhere. ``Policy.provider`` says which it became.
-            threads: Threads inside an operator; None for one per core that this process may use
-                (``choose_threads``). ``Policy.threads`` says how many they became.
+            threads: Threads inside an operator, and perhaps why; None for one per core that this
+                process may use (``choose_threads``). ``Policy.threads`` says how many they became.
             jacobian: Load the graph for guidance by the true Jacobian too.
             variant: Graphs to run (``Manifest.variants``, or ``cpu`` for the reference); None for
                 those that were made for the provider, in their precision, and the reference where
@@ -118,7 +118,9 @@ class Policy:
             wanted = choose_variant(bundle, variant).provider
         chosen = resolve_provider(wanted)
         name = _variant_for(bundle, chosen, variant, jacobian)
-        number, reason = machine_threads() if threads is None else Threads(threads, 'as asked')
+        if isinstance(threads, int):
+            threads = Threads(threads, 'as asked')
+        number, reason = threads or machine_threads()
         try:
             graphs = open_graphs(bundle, name, chosen, number, jacobian)
         except EnvironmentFault as error:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _ROOT = Path('/')
 
+SMALL_BYTES = 16 << 20
+"""Largest graphs of a small policy, with their weights; measured with 5 and 10 MiB."""
+
 
 class Cpus(NamedTuple):
     """What this process may use of the machine.
@@ -62,6 +65,24 @@ def choose_threads(cpus: Cpus) -> Threads:
     return Threads(
         max(math.floor(cpus.quota), 1), f'quota of {cpus.quota:g} CPUs, {allowed} for this process'
     )
+
+
+def beside_sensors(machine: Threads, graph_bytes: int) -> Threads:
+    """Choose for a process that receives sensors and controls a robot while it infers.
+
+    A small policy leaves a core to these. With all cores it is up to half as fast again by
+    itself, but not while pictures arrive: then a thread that was interrupted keeps the others
+    waiting, and spinning, at the end of every operator. A large policy is not slowed down by
+    that as much as by the loss of a core.
+
+    Args:
+        machine: What ``machine_threads`` chooses.
+        graph_bytes: Size of the policy's graphs with their weights.
+    """
+    if machine.number == 1 or graph_bytes > SMALL_BYTES:
+        return machine
+    left = 'but one, which a small policy leaves to sensors and control'
+    return Threads(machine.number - 1, f'{machine.reason}, {left}')
 
 
 def machine_threads() -> Threads:
