@@ -82,7 +82,12 @@ def main() -> None:
 def train(stage: str, folder: Path, change: Callable[[Config], None]) -> None:
     """Train one stage of an ablation, or go on with it."""
     config = configured(stage, folder, change)
-    resume = ['--resume'] if Path(config['out']).exists() else []
+    run = Path(config['out'], 'run.json')
+    resume = ['--resume'] if run.exists() else []
+    if resume and 'from' in config['model']:
+        begins_with = Path(config['model']['from'], 'checkpoints/last/model.safetensors')
+        if begins_with.exists() and begins_with.stat().st_mtime > run.stat().st_mtime:
+            sys.exit(f'{run.parent} was begun before {begins_with} was made: remove it')
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{stage}.yaml'
     path.write_text(yaml.safe_dump(config, sort_keys=False))

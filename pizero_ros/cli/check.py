@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--embodiment', metavar='E', help='robot to check it against: a shipped name or a file'
     )
-    add_runtime(parser)
+    add_runtime(parser, 'as policy_node takes by itself')
     add_variant(parser)
     add_json(parser)
 
@@ -135,7 +135,11 @@ def _runs(
 
     try:
         policy = Policy.load(
-            bundle, arguments.provider, arguments.threads, variant=arguments.variant
+            bundle,
+            arguments.provider,
+            arguments.threads,
+            variant=arguments.variant,
+            beside_sensors=True,
         )
         loaded = f'{policy.variant} loaded on {policy.provider} in {policy.load_s:.2f} s'
         loaded += f', threads: {policy.threads}'

@@ -228,24 +228,6 @@ def _attachments(config: TrainingConfig, data: TrainingData | GroundingData) -> 
     return files
 
 
-def _identity(
-    config: TrainingConfig, data: TrainingData | GroundingData, architecture: Architecture
-) -> dict[str, Any]:
-    """Give all that decides what the run computes, the content of files included."""
-    from pizero_ros.checkpoints.detect import MODEL
-    from pizero_ros.digest import file_digest
-    from pizero_ros.training.start import source_checkpoint
-
-    tokenizer, source = config.data.tokenizer, source_checkpoint(config.model)
-    return {
-        **config.identity(),
-        'data_sha256': data.identity,
-        'tokenizer_sha256': file_digest(tokenizer) if tokenizer else None,
-        'source_sha256': file_digest(source / MODEL) if source else None,
-        'sizes': architecture.as_mapping(),
-    }
-
-
 def _train(
     arguments: argparse.Namespace,
     config: TrainingConfig,
@@ -255,11 +237,17 @@ def _train(
     processes: Team,
     display: TrainDisplay,
 ) -> Outcome:
+    from pizero_ros.digest import file_digest
     from pizero_ros.training.saved import run_folder
     from pizero_ros.training.stop import StopWish
 
-    # Only the first process looks at it, and weights take seconds to read.
-    identity = {} if processes.rank else _identity(config, data, trainer.policy.architecture)
+    tokenizer = config.data.tokenizer
+    identity: dict[str, Any] = {
+        **config.identity(),
+        'data_sha256': data.identity,
+        'tokenizer_sha256': file_digest(tokenizer) if tokenizer else None,
+        'sizes': trainer.policy.architecture.as_mapping(),
+    }
     text = arguments.config.read_text(encoding='utf-8')
     options = {'keep': config.keep, 'resume': arguments.resume, 'rank': processes.rank}
     with run_folder(config.out, text, identity, **options) as folder, StopWish() as wish:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from pizero_ros.nodes.fault_injection import FaultyPredictor
 from pizero_ros.policy.bundle import Bundle
 from pizero_ros.policy.compatibility import require_embodiment
-from pizero_ros.policy.memory import graph_bytes, require_memory
+from pizero_ros.policy.memory import require_memory
 from pizero_ros.policy.predictor import ChunkPredictor
 from pizero_ros.policy.providers import resolve_provider
 from pizero_ros.policy.runtime import Policy
-from pizero_ros.policy.threads import beside_sensors, machine_threads
 
 if TYPE_CHECKING:
     from rclpy.impl.rcutils_logger import RcutilsLogger
@@ -50,13 +49,14 @@ def load_predictor(
     jacobian = chunking is not None and chunking.method == 'jacobian'
     if resolve_provider(chosen.provider) == 'cpu':
         require_memory(bundle.path, jacobian=jacobian)
-    threads = beside_sensors(machine_threads(), graph_bytes(bundle.path, jacobian=jacobian))
     policy = Policy.load(
         bundle,
         chosen.provider,
-        chosen.threads or threads,
+        chosen.threads or None,
         jacobian=jacobian,
         variant=chosen.variant or None,
+        # CPUs that were set apart for inference leave the others to sensors already.
+        beside_sensors=not chosen.cpu_affinity,
     )
     stepwise = chosen.scheduling == 'rtc' or bool(chosen.sampling_steps)
     warm_up = policy.warm_up(stepwise=stepwise)

@@ -121,7 +121,7 @@ DECLARATIONS: tuple[tuple[str, Any, ParameterDescriptor], ...] = (
     (
         'threads',
         0,
-        _count('threads of one inference; 0: one per core, but one for a small policy', 0, 1024),
+        _count('threads of one inference; 0: one per core, one fewer for a small policy', 0, 1024),
     ),
     (
         'cpu_affinity',

@@ -115,8 +115,13 @@ class Player:
                 return
 
     def drain(self) -> list[str]:
-        """Wait for confirmation of all messages; return the topics where it did not come."""
-        return unacknowledged(self._publishers, _DRAIN_S)
+        """Wait for confirmation of all messages, unless stopped.
+
+        Returns:
+            The topics where it did not come; none if nobody wants to know any more.
+        """
+        late = unacknowledged(self._publishers, _DRAIN_S, self._stop)
+        return [] if self._stop.is_set() else late
 
     def _send(self, message: RawMessage) -> None:
         self._publishers[message.topic].publish(message.raw)
@@ -220,7 +225,7 @@ def _run(node: Node, stop: threading.Event) -> int:
             length_s = (bag.end_ns - player.playback.at_ns) * 1e-9 / _get(node, 'rate')
             node.get_logger().info(f'playing {path}: {length_s:.1f} s')
             player.playback.play(loop=_get(node, 'loop'))
-            unconfirmed = [] if stop.is_set() else player.drain()
+            unconfirmed = player.drain()
         finally:
             if stats_file := _get(node, 'stats_file'):
                 _write_stats(stats_file, bag, player, unconfirmed)

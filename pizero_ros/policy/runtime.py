@@ -14,8 +14,8 @@ from pizero_ros.errors import BundleError, EnvironmentFault
 from pizero_ros.policy.manifest import JACOBIAN_FILE, REFERENCE
 from pizero_ros.policy.providers import ProviderName, resolve_provider
 from pizero_ros.policy.sampler import StepHook, integrate
-from pizero_ros.policy.threads import Threads, machine_threads
-from pizero_ros.policy.variants import choose_variant, open_graphs
+from pizero_ros.policy.threads import machine_threads, threads_beside_sensors
+from pizero_ros.policy.variants import choose_variant, graphs_bytes, open_graphs
 from pizero_ros.processing.model_inputs import ModelInputs
 
 if TYPE_CHECKING:
@@ -79,9 +79,11 @@ class Policy:
         cls,
         bundle: Bundle,
         provider: ProviderName | str = 'auto',
-        threads: int | Threads | None = None,
+        threads: int | None = None,
         jacobian: bool = False,
         variant: str | None = None,
+        *,
+        beside_sensors: bool = False,
     ) -> Policy:
         """Open the sessions of a bundle that ``Bundle.open`` has checked.
 
@@ -89,12 +91,14 @@ class Policy:
             bundle: The checked bundle.
             provider: ``cpu``, ``cuda`` or ``tensorrt`` for exactly that one; ``auto`` for CUDA
                 where it works and the CPU elsewhere. ``Policy.provider`` says which it became.
-            threads: Threads inside an operator, and perhaps why; None for one per core that this
-                process may use (``choose_threads``). ``Policy.threads`` says how many they became.
+            threads: Threads inside an operator; None for one per core that this process may use
+                (``choose_threads``). ``Policy.threads`` says how many they became.
             jacobian: Load the graph for guidance by the true Jacobian too.
             variant: Graphs to run (``Manifest.variants``, or ``cpu`` for the reference); None for
                 those that were made for the provider, in their precision, and the reference where
                 there are none. 8-bit graphs are only run when they are named.
+            beside_sensors: Whether this process receives sensors meanwhile: a small policy then
+                leaves a core to them (``threads_beside_sensors``).
 
         Returns:
             The policy, not yet warm. ``Policy.variant`` says which graphs they became.
@@ -118,9 +122,13 @@ class Policy:
             wanted = choose_variant(bundle, variant).provider
         chosen = resolve_provider(wanted)
         name = _variant_for(bundle, chosen, variant, jacobian)
-        if isinstance(threads, int):
-            threads = Threads(threads, 'as asked')
-        number, reason = threads or machine_threads()
+        if threads is not None:
+            number, reason = threads, 'as asked'
+        elif beside_sensors:
+            size = graphs_bytes(bundle, name)
+            number, reason = threads_beside_sensors(machine_threads(), size)
+        else:
+            number, reason = machine_threads()
         try:
             graphs = open_graphs(bundle, name, chosen, number, jacobian)
         except EnvironmentFault as error:

@@ -67,21 +67,20 @@ def choose_threads(cpus: Cpus) -> Threads:
     )
 
 
-def beside_sensors(machine: Threads, graph_bytes: int) -> Threads:
+def threads_beside_sensors(machine: Threads, graph_bytes: int) -> Threads:
     """Choose for a process that receives sensors and controls a robot while it infers.
 
     A small policy leaves a core to these. With all cores it is up to half as fast again by
     itself, but not while pictures arrive: then a thread that was interrupted keeps the others
-    waiting, and spinning, at the end of every operator. A large policy is not slowed down by
-    that as much as by the loss of a core.
+    waiting, and spinning, at the end of every operator. A large policy needs every core.
 
     Args:
         machine: What ``machine_threads`` chooses.
-        graph_bytes: Size of the policy's graphs with their weights.
+        graph_bytes: Size of the graphs that run, with their weights.
     """
     if machine.number == 1 or graph_bytes > SMALL_BYTES:
         return machine
-    left = 'but one, which a small policy leaves to sensors and control'
+    left = 'less one that a small policy leaves to sensors and control'
     return Threads(machine.number - 1, f'{machine.reason}, {left}')
 
 

@@ -227,7 +227,7 @@ def _check_identity(known: Path, identity: Mapping[str, Any]) -> None:
             known,
             '',
             found='; '.join(differing),
-            expected='configuration, data and weights with which the run began',
+            expected='the configuration with which the run began',
             remedy='Start a run of its own with `init: run` and another --out.',
         )
 

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -235,21 +234,6 @@ def test_a_run_goes_on_with_the_tokens_that_it_began_with(configured, tmp_path, 
     assert 'tokenizer_sha256' in capsys.readouterr().err
     words.write_bytes(content)
     assert train(config, '--resume') == 0
-
-
-def test_a_run_goes_on_from_the_weights_that_it_began_with(configured, tmp_path, capsys):
-    source = tmp_path / 'run'
-    assert train(configured()) == 0
-    model = {'init': 'run', 'from': str(source)}
-    later = configured('later', out=str(tmp_path / 'later'), model=model)
-    assert train(later, '--steps', '2') == 0
-    shutil.rmtree(source)
-    assert train(configured(seed=1)) == 0
-    assert train(later, '--resume') == 1
-    assert 'source_sha256' in capsys.readouterr().err
-    shutil.rmtree(source)
-    assert train(configured()) == 0
-    assert train(later, '--resume') == 0
 
 
 def test_what_was_trained_is_exported_for_its_robot(configured, data, tmp_path):

@@ -13,10 +13,12 @@ pytest.importorskip('rclpy', reason='no ROS 2')
 import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
+from trajectory_msgs.msg import JointTrajectory
 
 from pizero_ros.control.commands import TrajectoryCommand
 from pizero_ros.demo.installation import free_domain
 from pizero_ros.embodiment.load import load_embodiment
+from pizero_ros.nodes.acknowledgement import unacknowledged
 from pizero_ros.nodes.commands import CommandPublishers
 
 CONTROLLER = """
@@ -55,6 +57,8 @@ def test_other_threads_go_on_while_a_controller_does_not_answer(node, domain):
     names = tuple(joint.name for joint in group.joints)
     commands = CommandPublishers(node, robot, goal_failed=print, goal_unsent=print)
     assert commands.flush(5.0)  # nobody is there, so nobody has to answer
+    late = node.create_publisher(JointTrajectory, group.topic, 10)
+    unheard = node.create_publisher(JointTrajectory, 'nobody', 10)
     controller = subprocess.Popen(
         [sys.executable, '-c', CONTROLLER, str(domain), group.topic],
         stdout=subprocess.PIPE,
@@ -74,10 +78,15 @@ def test_other_threads_go_on_while_a_controller_does_not_answer(node, domain):
         controller.send_signal(signal.SIGSTOP)
         positions = np.zeros((1, len(names)))
         times = np.array([20_000_000], np.int64)
+        late.publish(JointTrajectory())
+        unheard.publish(JointTrajectory())
         commands.publish([TrajectoryCommand(group.name, 0, names, positions, None, times)])
         threading.Thread(target=take_turns, daemon=True).start()
         assert not commands.flush(1.0)
         assert len(turns) > 5
+        stop = threading.Event()
+        stop.set()
+        assert unacknowledged({'arm': late, 'nobody': unheard}, 60.0, stop) == ['arm']
         controller.send_signal(signal.SIGCONT)
         assert commands.flush(20.0)
     finally:

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from pizero_ros.errors import BundleError, EnvironmentFault
+from pizero_ros.policy import runtime, threads
 from pizero_ros.policy.bundle import Bundle
 from pizero_ros.policy.graph_signature import cache_names
+from pizero_ros.policy.manifest import FileEntry
 from pizero_ros.policy.runtime import Policy
+from pizero_ros.policy.threads import Threads
+from pizero_ros.policy.variants import graphs_bytes
 from pizero_ros.processing.model_inputs import ModelInputs
 
 H, A, S = 50, 18, 18
@@ -66,6 +70,30 @@ def test_dropped_camera_and_trimmed_pads_equal_a_masked_torch_sample(policy, tor
     kept = replace(full, images=full.images[present], tokens=full.tokens[words])
     expected = torch_policy(full, noise(), present, words)
     np.testing.assert_allclose(policy.infer(kept, noise()).actions, expected, atol=1e-5)
+
+
+def test_threads_are_those_asked_for_or_leave_a_core_to_sensors(tiny_bundle, monkeypatch):
+    monkeypatch.setattr(runtime, 'machine_threads', lambda: Threads(4, '4 cores'))
+    bundle = Bundle.open(tiny_bundle)
+
+    def chosen(**options):
+        return Policy.load(bundle, 'cpu', **options).threads
+
+    assert chosen() == 4
+    assert chosen(beside_sensors=True) == 3
+    assert chosen(threads=2, beside_sensors=True) == 2
+    monkeypatch.setattr(threads, 'SMALL_BYTES', 0)
+    assert chosen(beside_sensors=True) == 4
+
+
+def test_only_the_graphs_that_run_decide_whether_a_policy_is_small(tiny_bundle):
+    bundle = Bundle.open(tiny_bundle)
+    files = bundle.manifest.files
+    others = {'observe.cuda.onnx': FileEntry(1 << 30, ''), 'observe.onnx.data': FileEntry(5, '')}
+    more = replace(bundle, manifest=replace(bundle.manifest, files={**files, **others}))
+    used = files['observe.onnx'].size + files['denoise.onnx'].size
+    assert graphs_bytes(bundle, 'cpu') == used
+    assert graphs_bytes(more, 'cpu') == used + 5
 
 
 def test_number_of_steps_is_followed(policy, torch_policy):

@@ -9,12 +9,12 @@ import pytest
 from pizero_ros.policy.threads import (
     Cpus,
     Threads,
-    beside_sensors,
     choose_threads,
     machine_threads,
     parse_list,
     read_cpus,
     read_quota,
+    threads_beside_sensors,
 )
 
 PAIRS = {cpu: frozenset({cpu % 4, cpu % 4 + 4}) for cpu in range(8)}
@@ -41,12 +41,12 @@ def test_one_thread_for_each_core_within_the_quota(allowed, siblings, quota, cou
 
 def test_a_small_policy_leaves_a_core_to_sensors_and_control():
     four = Threads(4, '4 cores')
-    small = beside_sensors(four, 10 << 20)
+    small = threads_beside_sensors(four, 10 << 20)
     assert small.number == 3
-    assert small.reason == ('4 cores, but one, which a small policy leaves to sensors and control')
-    assert beside_sensors(four, 200 << 20) == four
+    assert small.reason == '4 cores, less one that a small policy leaves to sensors and control'
+    assert threads_beside_sensors(four, 200 << 20) == four
     one = Threads(1, '1 core')
-    assert beside_sensors(one, 10 << 20) == one
+    assert threads_beside_sensors(one, 10 << 20) == one
 
 
 def test_the_reason_names_what_decided():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,3 +58,25 @@ def test_without_imperfect_demonstrations_the_same_policy_learns_as_long(configu
     assert first == replace(demo, data=replace(demo.data, sources=curated))
     demo, second = configured('curated_only', 'posttrain')
     assert second == replace(demo, model=replace(demo.model, source=first.out))
+
+
+def test_a_stage_begun_before_its_weights_were_made_is_not_gone_on_with(
+    tool, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(tool, 'pizero', lambda *words: asked.append(words))
+    config = yaml.safe_load((ROOT / 'config/training/demo_posttrain.yaml').read_text())
+    monkeypatch.setattr(tool, 'configured', lambda *_: config)
+    config['out'] = str(tmp_path / 'posttrain')
+    config['model']['from'] = str(tmp_path / 'pretrain')
+    run = tmp_path / 'posttrain/run.json'
+    weights = tmp_path / 'pretrain/checkpoints/last/model.safetensors'
+    for time, path in enumerate((weights, run)):
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (time, time))
+    tool.train('posttrain', tmp_path, tool.without_imperfect)
+    assert asked == [('train', tmp_path / 'posttrain.yaml', '--resume')]
+    os.utime(weights, (2, 2))
+    with pytest.raises(SystemExit, match=r'was begun before .*pretrain.*remove it'):
+        tool.train('posttrain', tmp_path, tool.without_imperfect)
