@@ -29,12 +29,14 @@ TEMPLATE = 'report.html'
 
 _PHASE_NOTES = {
     'ros': 'newest camera or joint stamp to the start of preprocessing',
+    'resize': 'its part in which pictures were resized',
     'preprocess': 'images, state and prompt into tensors',
     'observe': 'ONNX: images, prompt and state into the key/value cache',
     'denoise': 'ONNX: all Euler steps',
     'postprocess': 'tensors back into robot units',
     'publish': 'finished chunk to the last publish call: safety gate, messages',
     'overhead': 'stamp to command, less observe and denoise',
+    'ros_only': 'overhead, less resize, preprocess and postprocess: what ROS adds',
     'stamp_to_command': 'newest stamp to the last publish call',
 }
 

@@ -13,6 +13,7 @@ SCHEMA_VERSION = 1
 
 LATENCY_PHASES = (
     'ros',
+    'resize',
     'preprocess',
     'observe',
     'denoise',
@@ -20,6 +21,7 @@ LATENCY_PHASES = (
     'publish',
     'stamp_to_command',
     'overhead',
+    'ros_only',
 )
 
 

@@ -45,7 +45,9 @@ class Outcome:
         observed_at_ns: When the observation was taken, node clock.
         sent: Whether its trajectories went to the controllers: accepted, and no dry run.
         durations_s: The chunk's phases plus ``ros`` (newest stamp to the start of preprocessing),
-            ``publish``, ``stamp_to_command`` and ``overhead`` (that minus observe and denoise).
+            ``resize`` (its part in which pictures were resized), ``publish``,
+            ``stamp_to_command``, ``overhead`` (that minus observe and denoise) and ``ros_only``
+            (that minus all that a chunk takes without ROS: resize and the chunk's phases).
     """
 
     observation: Observation
@@ -131,6 +133,7 @@ class PolicyLoop:
         self._awaiting_frames = False
         self._preparing = False
         self._arrived: deque[Frame] = deque()
+        self._resized: list[tuple[int, float]] = []
         self._sequence = 0
         self._inferring_since_s: float | None = None
         self._thread: threading.Thread | None = None
@@ -206,7 +209,10 @@ class PolicyLoop:
         for topic, held in self._assembler.frames().items():
             if held is frame:
                 with suppress(PizeroError):
+                    frame.rgb()
+                    start = time.perf_counter()
                     self._predictor.inputs.prepare_slot(self._slots[topic], frame)
+                    self._resized.append((self._now_ns(), time.perf_counter() - start))
 
     def _next_arrived(self) -> Frame | None:
         """Take the oldest frame that waits; another thread may have been quicker."""
@@ -249,6 +255,7 @@ class PolicyLoop:
         deadline = time.monotonic() + self._frames.longest_wait_ns * 1e-9
         staying = self._frames.staying(stamps_ns)
         held = self._assembler.frames().items()
+        self._resized.clear()
         self._arrived.clear()
         self._arrived.extend(frame for topic, frame in held if topic in staying)
         self._awaiting_frames = True
@@ -314,15 +321,24 @@ class PolicyLoop:
         done = time.perf_counter()
         ros = (observed_at_ns - observed.stamp_ns) * 1e-9 + started - looked
         total = ros + done - started
+        resize, phases = self._resized_since(observed.stamp_ns), chunk.durations_s
+        overhead = total - phases['observe'] - phases['denoise']
         durations = {
             'ros': ros,
-            **chunk.durations_s,
+            'resize': resize,
+            **phases,
             'publish': done - inferred,
             'stamp_to_command': total,
-            'overhead': total - chunk.durations_s['observe'] - chunk.durations_s['denoise'],
+            'overhead': overhead,
+            'ros_only': overhead - resize - phases['preprocess'] - phases['postprocess'],
         }
         sent = published and decision.reason == 'accepted'
         self._finished(Outcome(observed, chunk, decision, observed_at_ns, sent, durations))
+
+    def _resized_since(self, stamp_ns: int) -> float:
+        """Return the time after a stamp in which this thread resized pictures, seconds."""
+        after = ((seconds, (end_ns - stamp_ns) * 1e-9) for end_ns, seconds in self._resized)
+        return sum(min(seconds, max(0.0, since)) for seconds, since in after)
 
     def _refuse(self, kind: str, text: str) -> None:
         """Hold, tell the node, and leave the sensors a control period to come back."""

@@ -95,7 +95,9 @@ def test_a_short_run_accounts_for_every_frame(tiny_bundle, tmp_path):
         assert each['sent'] == pytest.approx(30 * result['seconds'], abs=15)
     assert result['chunks'] > 0
     assert result['trajectories'] > 0
-    assert set(result['latency_ms']) >= {'ros', 'observe', 'denoise', 'publish', 'overhead'}
+    latency = result['latency_ms']
+    assert set(latency) >= {'ros', 'resize', 'observe', 'denoise', 'publish'}
+    assert 0 < latency['ros_only']['p50'] < latency['overhead']['p50']
     assert result['cpu_ms_per_frame'] > 0
     assert result['timer_late_ms']
     for late in result['timer_late_ms'].values():

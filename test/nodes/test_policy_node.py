@@ -241,12 +241,14 @@ def test_status_and_diagnostics_count_streams_and_time_phases(start):
     assert list(status.intervention_names) == []
     phases = dict(zip(status.latency_phases, status.latency_p50_ms, strict=True))
     assert list(phases) == [
-        'ros', 'preprocess', 'observe', 'denoise', 'postprocess', 'publish', 'stamp_to_command',
-        'overhead',
+        'ros', 'resize', 'preprocess', 'observe', 'denoise', 'postprocess', 'publish',
+        'stamp_to_command', 'overhead', 'ros_only',
     ]  # fmt: skip
+    # Not resized after the newest stamp, if that is the joints'.
+    assert 0 <= phases.pop('resize') < phases['ros']
     assert min(phases.values()) > 0
     whole = phases.pop('stamp_to_command')
-    assert phases.pop('overhead') < whole
+    assert phases.pop('ros_only') < phases.pop('overhead') < whole
     assert max(phases.values()) < whole
     ordered = (status.latency_p50_ms, status.latency_p95_ms, status.latency_p99_ms)
     assert (np.diff(np.array(ordered), axis=0) >= 0).all()
