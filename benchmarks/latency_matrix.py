@@ -22,7 +22,7 @@ OURS, WORST, LIMIT = '#1f6fc4', '#c8501e', '#9aa3ad'
 
 COLUMNS = {
     'lost': '{:.0f}',
-    'ROS adds p50': '{:.2f}',
+    'overhead p50': '{:.2f}',
     'p95': '{:.2f}',
     'timer p95': '{:.2f}',
     'CPU/frame': '{:.1f}',
@@ -51,12 +51,12 @@ def cases(case: Case) -> list[Case]:
 
 def figures(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the columns of one row, ms; not a number where nothing was inferred."""
-    added = result['latency_ms'].get('ros_only') or {}
+    overhead = result['latency_ms'].get('overhead') or {}
     timer = result['timer_late_ms'].get('inferring') or {}
     values = (
         sum(each['lost'] for each in result['frames'].values()),
-        added.get('p50', np.nan),
-        added.get('p95', np.nan),
+        overhead.get('p50', np.nan),
+        overhead.get('p95', np.nan),
         timer.get('p95', np.nan),
         result['cpu_ms_per_frame'],
         result['cores']['policy_node'],
@@ -80,12 +80,12 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
 def draw(
     path: Path, results: Mapping[str, Mapping[str, Any]], limits: Mapping[str, float]
 ) -> None:
-    """Draw what ROS adds, lateness of the control timer and processor time of each configuration.
+    """Draw overhead, lateness of the control timer and processor time of each configuration.
 
     Args:
         path: Picture file; its suffix says which kind.
         results: By the names of the configurations.
-        limits: ``p50`` and ``p95`` of what ROS adds and ``timer``, in ms.
+        limits: ``p50`` and ``p95`` of the overhead and ``timer``, in ms.
     """
     names = list(results)
     rows = [figures(result) for result in results.values()]
@@ -96,7 +96,7 @@ def draw(
         axes = figure.subplots(1, 3, sharey=True, width_ratios=(2, 1, 1))
         left, middle, right = axes
         left.barh(heights, columns['p95'], color=OURS, alpha=0.35, label='p95')
-        left.barh(heights, columns['ROS adds p50'], color=OURS, label='p50')
+        left.barh(heights, columns['overhead p50'], color=OURS, label='p50')
         for name in ('p50', 'p95'):
             left.axvline(limits[name], color=LIMIT, linestyle=':', linewidth=1.0)
         for height, lost, end in zip(heights, columns['lost'], columns['p95'], strict=True):
@@ -107,7 +107,7 @@ def draw(
                 left.set_xlim(right=1.35 * max(np.nanmax(columns['p95']), at))
         left.set_yticks(heights, names)
         left.legend(loc='upper right', bbox_to_anchor=(1.0, 1.0))
-        left.set_title('what ROS adds, stamp to published [ms]', loc='left')
+        left.set_title('stamp to published less inference [ms]', loc='left')
         middle.barh(heights, columns['timer p95'], color=OURS)
         middle.axvline(limits['timer'], color=LIMIT, linestyle=':', linewidth=1.0)
         middle.set_title('timer late, p95 [ms]', loc='left')

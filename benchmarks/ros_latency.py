@@ -22,8 +22,8 @@ from rich.progress import track
 from rich.table import Table
 
 TARGET_MS = {'p50': 3.0, 'p95': 8.0, 'timer': 2.0}
-"""Of what ROS adds, newest stamp to the last publish call without all that a chunk takes in
-``pizero bench``; and the 95th percentile of how late the control timer is during inference."""
+"""Of the overhead, newest stamp to the last publish call without the model itself; and the 95th
+percentile of how late the control timer is during inference."""
 
 ROWS = {
     'ros': 'newest stamp to preprocessing',
@@ -114,13 +114,13 @@ def missed(result: dict[str, Any] | None) -> list[str]:
         for topic, each in result['frames'].items()
         if each['lost']
     ]
-    added = result['latency_ms'].get('ros_only')
+    overhead = result['latency_ms'].get('overhead')
     timer = result['timer_late_ms'].get('inferring')
-    if not added or not timer:
+    if not overhead or not timer:
         return [*found, 'no chunk was inferred']
-    reached = {'p50': added['p50'], 'p95': added['p95'], 'timer': timer['p95']}
+    reached = {'p50': overhead['p50'], 'p95': overhead['p95'], 'timer': timer['p95']}
     return found + [
-        f'{"control timer p95" if name == "timer" else f"ROS adds, {name}:"} '
+        f'{"control timer p95" if name == "timer" else f"overhead {name}"} '
         f'{reached[name]:.2f} ms, target {limit:g}'
         for name, limit in TARGET_MS.items()
         if reached[name] > limit
