@@ -130,6 +130,12 @@ class Manifest:
             return int(vision['stem']['keypoints'])
         return int((vision['image_size'] // vision['patch']) ** 2)
 
+    def graph_files(self, variant: Variant) -> dict[str, FileEntry]:
+        """Return the graphs of a variant and the files of their weights, sorted by name."""
+        graphs = set(variant.files.values())
+        named = sorted(name for name in self.files if name.removesuffix('.data') in graphs)
+        return {name: self.files[name] for name in named}
+
     @property
     def untrained(self) -> bool:
         """Whether the weights are random, so that nothing sensible can be expected."""

@@ -15,7 +15,7 @@ from pizero_ros.policy.manifest import JACOBIAN_FILE, REFERENCE
 from pizero_ros.policy.providers import ProviderName, resolve_provider
 from pizero_ros.policy.sampler import StepHook, integrate
 from pizero_ros.policy.threads import machine_threads, threads_beside_sensors
-from pizero_ros.policy.variants import choose_variant, graphs_bytes, open_graphs
+from pizero_ros.policy.variants import choose_variant, open_graphs, variant_bytes
 from pizero_ros.processing.model_inputs import ModelInputs
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Policy:
         if threads is not None:
             number, reason = threads, 'as asked'
         elif beside_sensors:
-            size = graphs_bytes(bundle, name)
+            size = variant_bytes(bundle, name)
             number, reason = threads_beside_sensors(machine_threads(), size)
         else:
             number, reason = machine_threads()

@@ -28,9 +28,7 @@ def engine_folder(bundle: Bundle, variant: Variant) -> Path:
         A folder named by the digests of the graphs and of their weights, which engines contain,
         so that those of others are never taken.
     """
-    graphs, files = set(variant.files.values()), bundle.manifest.files
-    named = sorted(name for name in files if name.removesuffix('.data') in graphs)
-    digests = [files[name].sha256 for name in named]
+    digests = [file.sha256 for file in bundle.manifest.graph_files(variant).values()]
     name = hashlib.sha256(''.join(digests).encode()).hexdigest()[:16]
     root = os.environ.get(_CACHE) or Path.home() / '.cache' / 'pizero_ros'
     return Path(root) / 'tensorrt' / name

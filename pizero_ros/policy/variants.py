@@ -51,16 +51,15 @@ def choose_variant(bundle: Bundle, name: str) -> Variant:
     return variants[name]
 
 
-def graphs_bytes(bundle: Bundle, name: str) -> int:
+def variant_bytes(bundle: Bundle, name: str) -> int:
     """Return the size of a variant's graphs with their weights.
 
     Args:
         bundle: The checked bundle.
         name: The variant.
     """
-    graphs = set(choose_variant(bundle, name).files.values())
-    files = bundle.manifest.files.items()
-    return sum(entry.size for file, entry in files if file.removesuffix('.data') in graphs)
+    files = bundle.manifest.graph_files(choose_variant(bundle, name))
+    return sum(file.size for file in files.values())
 
 
 def open_graphs(

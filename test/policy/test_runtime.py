@@ -14,7 +14,7 @@ from pizero_ros.policy.graph_signature import cache_names
 from pizero_ros.policy.manifest import FileEntry
 from pizero_ros.policy.runtime import Policy
 from pizero_ros.policy.threads import Threads
-from pizero_ros.policy.variants import graphs_bytes
+from pizero_ros.policy.variants import variant_bytes
 from pizero_ros.processing.model_inputs import ModelInputs
 
 H, A, S = 50, 18, 18
@@ -92,8 +92,8 @@ def test_only_the_graphs_that_run_decide_whether_a_policy_is_small(tiny_bundle):
     others = {'observe.cuda.onnx': FileEntry(1 << 30, ''), 'observe.onnx.data': FileEntry(5, '')}
     more = replace(bundle, manifest=replace(bundle.manifest, files={**files, **others}))
     used = files['observe.onnx'].size + files['denoise.onnx'].size
-    assert graphs_bytes(bundle, 'cpu') == used
-    assert graphs_bytes(more, 'cpu') == used + 5
+    assert variant_bytes(bundle, 'cpu') == used
+    assert variant_bytes(more, 'cpu') == used + 5
 
 
 def test_number_of_steps_is_followed(policy, torch_policy):
